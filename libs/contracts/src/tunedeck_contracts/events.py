@@ -1,0 +1,52 @@
+"""The events of jobs, one for each change of a job's state."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from tunedeck_contracts.jobs import Failure, Status
+from tunedeck_contracts.message import Message, Timestamp
+
+
+class JobEventType(StrEnum):
+    """What happened, past tense."""
+
+    CREATED = "created"
+    QUEUED = "queued"
+    STARTED = "started"
+    REQUEUED = "requeued"
+    CANCEL_REQUESTED = "cancel_requested"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def cloudevent_type(self) -> str:
+        """The CloudEvents type, with its version."""
+        return f"dev.tunedeck.job.{self.value}.v1"
+
+
+class JobEvent(Message):
+    """The job after the change. `rev` counts changes from 1 without a hole: drop what is not newer."""
+
+    uid: str
+    rev: int
+    type: JobEventType
+    at: Timestamp
+    status: Status
+    name: str
+    training_mode: str
+    fence: int
+    attempt: int
+    resume_step: int = Field(default=0, description="The fence owns the iterations after this step.")
+    total_epochs: int = 0
+    started_at: Timestamp | None = None
+    ended_at: Timestamp | None = None
+    last_iteration: int | None = Field(default=None, description="Of a job that ended: its last point.")
+    failure: Failure | None = None
+
+
+class JobStart(Message):
+    """A wake-up: some job is queued. Who hears it claims; the server picks the job."""
+
+    uid: str

@@ -1,0 +1,121 @@
+"""Models: the collection, the search, and what a job pins."""
+
+from pydantic import Field
+
+from tunedeck_contracts.message import CamelMessage, Message
+
+
+class Performance(CamelMessage):
+    """Rough words for people."""
+
+    speed: str = "Unknown"
+    accuracy: str = "Unknown"
+    memory_usage: str = "Unknown"
+
+
+class AddModel(CamelMessage):
+    """A model for the collection. A search result can be sent back as it is; unknown keys are ignored."""
+
+    id: str = Field(min_length=1, max_length=200)
+    name: str | None = Field(default=None, max_length=200)
+    provider: str | None = Field(default=None, max_length=200)
+    category: str = Field(default="Text Generation", max_length=100)
+    description: str = Field(default="", max_length=4000)
+    parameters: str | None = Field(default=None, max_length=20)
+    context_length: int | None = Field(default=None, ge=1)
+    license: str | None = Field(default=None, max_length=200)
+    download_size: str | None = Field(default=None, max_length=30)
+    tags: list[str] = Field(default=[], max_length=100)
+    capabilities: list[str] = Field(default=[], max_length=100)
+    performance: Performance = Performance()
+    use_case: str = Field(default="", max_length=1000)
+
+
+class Model(CamelMessage):
+    """A model of the collection as api.md shows it. What is not known is null."""
+
+    id: str
+    name: str
+    provider: str
+    category: str
+    description: str
+    parameters: str | None
+    context_length: int | None
+    license: str | None
+    download_size: str | None
+    tags: list[str]
+    capabilities: list[str]
+    recommended: bool
+    performance: Performance
+    use_case: str
+
+
+class ModelAdded(Message):
+    """What `POST /api/models` answers."""
+
+    success: bool = True
+    model: Model
+    message: str
+
+
+class ListModels(Message):
+    """The whole collection."""
+
+
+class ModelCollection(Message):
+    """What `GET /api/models` answers."""
+
+    models: list[Model]
+    categories: list[str]
+    providers: list[str]
+
+
+class SearchModels(Message):
+    """Ask the Hugging Face Hub."""
+
+    query: str = Field(min_length=2, max_length=200)
+    limit: int = Field(default=10, ge=1, le=100)
+
+
+class FoundModel(CamelMessage):
+    """One result of the Hub's search."""
+
+    id: str
+    name: str
+    provider: str
+    category: str
+    description: str
+    parameters: str | None
+    context_length: int | None
+    tags: list[str]
+    downloads: int
+    likes: int
+
+
+class FoundModels(Message):
+    """The HTTP answer is the bare list."""
+
+    models: list[FoundModel]
+
+    def to_json(self) -> bytes:
+        return b"[" + b",".join(one.to_json() for one in self.models) + b"]"
+
+
+class ResolveModel(Message):
+    """Pin a model id to a revision that can be had now."""
+
+    id: str
+
+
+class ResolvedModel(Message):
+    """A model pinned for training.
+
+    `revision` is the Hub's commit, or `sha256:<hex>` over the weights of a folder below TUNEDECK_MODELS_DIR.
+    """
+
+    uid: str
+    name: str
+    revision: str
+    source: str = Field(pattern="^(folder|hub)$")
+
+

@@ -1,0 +1,70 @@
+"""The table of requests: subject, messages, time limit, success status. One line each."""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from tunedeck_contracts import datasets, health, jobs, models, runs, telemetry
+from tunedeck_contracts.message import Message
+from tunedeck_contracts.subjects import request_subject
+
+Req = TypeVar("Req", bound=Message)
+Rep = TypeVar("Rep", bound=Message)
+
+READ = 2.0
+WRITE = 5.0
+RESOLVE = 10.0
+HUB_SEARCH = 10.0
+FILE_CHECK = 60.0
+
+
+@dataclass(frozen=True)
+class Rpc(Generic[Req, Rep]):
+    """One request. `timeout` in seconds; `status` is the HTTP status of success."""
+
+    service: str
+    noun: str
+    verb: str
+    request: type[Req]
+    reply: type[Rep]
+    timeout: float = READ
+    status: int = 200
+
+    @property
+    def subject(self) -> str:
+        """Where it goes; the queue group is the service's name."""
+        return request_subject(self.service, self.noun, self.verb)
+
+
+UPLOAD_CHECK = Rpc("catalog", "upload", "check", datasets.CheckUpload, datasets.CsvPreview, FILE_CHECK)
+UPLOAD_RECHECK = Rpc("catalog", "upload", "recheck", datasets.CheckStoredUpload, datasets.CsvPreview, FILE_CHECK)
+DATASET_CREATE = Rpc("catalog", "dataset", "create", datasets.CreateDataset, datasets.Dataset, FILE_CHECK, 201)
+DATASET_LIST = Rpc("catalog", "dataset", "list", datasets.ListDatasets, datasets.DatasetList)
+DATASET_RESOLVE = Rpc("catalog", "dataset", "resolve", datasets.ResolveDataset, datasets.ResolvedDataset, RESOLVE)
+MODEL_LIST = Rpc("catalog", "model", "list", models.ListModels, models.ModelCollection)
+MODEL_SEARCH = Rpc("catalog", "model", "search", models.SearchModels, models.FoundModels, HUB_SEARCH)
+MODEL_ADD = Rpc("catalog", "model", "add", models.AddModel, models.ModelAdded, HUB_SEARCH, 201)
+MODEL_RESOLVE = Rpc("catalog", "model", "resolve", models.ResolveModel, models.ResolvedModel, RESOLVE)
+
+JOB_CREATE = Rpc("jobs", "job", "create", jobs.CreateJob, jobs.JobCreated, 2 * RESOLVE, 201)
+JOB_GET = Rpc("jobs", "job", "get", jobs.GetJob, jobs.Job)
+JOB_LIST = Rpc("jobs", "job", "list", jobs.ListJobs, jobs.JobList)
+JOB_CANCEL = Rpc("jobs", "job", "cancel", jobs.CancelJob, jobs.Job, WRITE)
+JOB_CLAIM = Rpc("jobs", "job", "claim", runs.Claim, runs.Claimed, WRITE)
+JOB_BEAT = Rpc("jobs", "job", "beat", runs.Beat, runs.BeatReply, WRITE)
+JOB_REPORT = Rpc("jobs", "job", "report", runs.Report, runs.Reported, WRITE)
+ARTIFACT_LOCATE = Rpc("jobs", "artifact", "locate", jobs.GetArtifact, jobs.ArtifactLocation)
+
+LOSS_LIST = Rpc("telemetry", "loss", "list", telemetry.ListLosses, telemetry.LossList)
+LOSS_CURRENT = Rpc("telemetry", "loss", "current", telemetry.GetCurrentLoss, telemetry.LossPoint)
+RESOURCE_LIST = Rpc("telemetry", "resource", "list", telemetry.ListResources, telemetry.ResourceList)
+RESOURCE_CURRENT = Rpc("telemetry", "resource", "current", telemetry.GetCurrentResources, telemetry.ResourceSample)
+STATUS_GET = Rpc("telemetry", "status", "get", telemetry.GetTrainingStatus, telemetry.TrainingStatus)
+SUMMARY_GET = Rpc("telemetry", "summary", "get", telemetry.GetTrainingSummary, telemetry.TrainingSummary)
+HISTORY_GET = Rpc("telemetry", "history", "get", telemetry.GetHistory, telemetry.History)
+STORED_GET = Rpc("telemetry", "stored", "get", telemetry.GetStored, telemetry.Stored)
+LOG_LIST = Rpc("telemetry", "log", "list", telemetry.ListLogs, telemetry.LogList)
+
+
+def health_check(service: str) -> Rpc[health.CheckHealth, health.Health]:
+    """Every service answers this one."""
+    return Rpc(service, "health", "check", health.CheckHealth, health.Health, timeout=1.0)

@@ -1,0 +1,91 @@
+"""What a trainer and the jobs service say to each other about one run of a job.
+
+Every message carries the fence: a number that each claim raises, so that a
+trainer that was replaced can change nothing any more.
+"""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from tunedeck_contracts.datasets import ResolvedDataset
+from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_contracts.jobs import Failure, ModelSaving, Phase, Result, StoredArtifact, Wanted
+from tunedeck_contracts.message import Message
+from tunedeck_contracts.models import ResolvedModel
+from tunedeck_contracts.training import LossPoint
+
+
+class Claim(Message):
+    """Give me a job. A repeated `claim_id` gets the same run again: the reply may have been lost."""
+
+    worker: str
+    claim_id: str
+    devices: list[str] = Field(description="'cpu', or 'cuda:0' and so on.")
+
+
+class Run(Message):
+    """One attempt at a job."""
+
+    job_uid: str
+    job_name: str
+    fence: int
+    attempt: int
+    training_mode: str
+    model: ResolvedModel
+    dataset: ResolvedDataset
+    hyperparameters: Hyperparameters
+    model_saving: ModelSaving
+    lease_seconds: float
+    beat_seconds: float
+
+
+class Claimed(Message):
+    """The run, or None when nothing waits."""
+
+    run: Run | None = None
+
+
+class Beat(Message):
+    """The run is alive; renews the lease."""
+
+    job_uid: str
+    fence: int
+    phase: Phase
+    step: int = 0
+    total_steps: int = 0
+    epoch: int = 0
+    total_epochs: int = 0
+    point: LossPoint | None = None
+
+
+class BeatReply(Message):
+    """What a person wants of the run. A trainer that was replaced gets the error `Fenced` in place of this."""
+
+    wanted: Wanted
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    """The worker was lost, not the job's fault: it is queued again, up to the limit of attempts."""
+
+
+class Report(Message):
+    """A run has ended."""
+
+    job_uid: str
+    fence: int
+    outcome: Outcome
+    last_iteration: int = Field(default=0, description="Of the run's last point; telemetry has it and all before.")
+    failure: Failure | None = None
+    result: Result | None = None
+    artifacts: list[StoredArtifact] = []
+
+
+class Reported(Message):
+    """The report is stored."""
