@@ -1,1 +1,1 @@
-"""The gateway service."""
+"""The gateway: HTTP and WebSocket on one side, the bus on the other, no domain between."""

@@ -1,1 +1,1 @@
-"""The jobs service."""
+"""The jobs service: the single writer of job state."""

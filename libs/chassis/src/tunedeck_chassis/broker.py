@@ -1,0 +1,106 @@
+"""Builds the broker, and registers handlers with the options that FastStream's defaults lack."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from faststream import AckPolicy
+from faststream.nats import JStream, NatsBroker, NatsRouter, PullSub
+
+from tunedeck_chassis.blobs import BlobStore
+from tunedeck_chassis.connection import ClosedGuard, connection_options
+from tunedeck_chassis.middleware import ServiceMiddleware
+from tunedeck_chassis.parking import Parking
+from tunedeck_chassis.replies import Replies
+from tunedeck_chassis.settings import ServiceSettings
+from tunedeck_contracts.rpc import Rpc
+from tunedeck_contracts.streams import Consumer
+
+Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
+
+REQUEST_WORKERS = 64
+BATCH_SIZE = 256
+# A batch waits this long for company; the default of 5 s would hold a lone message that long.
+BATCH_WAIT_SECONDS = 0.1
+GRACEFUL_TIMEOUT = 10.0
+
+
+def create_broker(settings: ServiceSettings, service: str, blobs: BlobStore | None = None) -> NatsBroker:
+    """The broker of a service, with the one middleware.
+
+    `blobs` takes the replies that are too large for the bus. The guard that
+    ends the process when the connection closes for good is in the broker's
+    context as `closed_guard`.
+    """
+    guard = ClosedGuard()
+    broker = NatsBroker(
+        settings.nats_url,
+        closed_cb=guard,
+        graceful_timeout=GRACEFUL_TIMEOUT,
+        logger=None,
+        **connection_options(service),
+    )
+    parking = Parking(broker, service)
+    broker.add_middleware(partial(ServiceMiddleware, replies=Replies(blobs), parking=parking))
+    broker.context.set_global("closed_guard", guard)
+    broker.context.set_global("parking", parking)
+    return broker
+
+
+def request_handler(router: NatsRouter, rpc: Rpc[Any, Any]) -> Callable[[Handler], Handler]:
+    """Register a free function that answers one request: `async def get(message: GetJob, ...) -> Job`.
+
+    The replicas of a service share its requests by the queue group. Each
+    handles many at a time: by default FastStream would handle one.
+    """
+    subscriber = router.subscriber(rpc.subject, queue=rpc.service, max_workers=REQUEST_WORKERS)
+
+    def register(handler: Handler) -> Handler:
+        subscriber(handler)
+        return handler
+
+    return register
+
+
+def event_handler(router: NatsRouter, consumer: Consumer) -> Callable[[Handler], Handler]:
+    """Register a free function for the messages of a durable, one at a time and in order.
+
+    It takes `body: bytes` and decodes it. A pydantic ValidationError or a
+    TunedeckError is permanent: the message is parked. Any other error is
+    transient: the message comes again, later each time.
+    """
+    return _pull(router, consumer, PullSub(batch_size=1, timeout=5.0))
+
+
+def batch_handler(router: NatsRouter, consumer: Consumer) -> Callable[[Handler], Handler]:
+    """Register a free function for batches of a durable.
+
+    It takes `message: NatsBatchMessage` (its `raw_message` is a list of nats-py
+    messages) and, by Context, `parking: Parking`. It decodes the messages one
+    by one and parks what cannot be decoded; an error it raises is transient
+    and brings the rest of the batch again.
+    """
+    return _pull(router, consumer, PullSub(batch_size=BATCH_SIZE, timeout=BATCH_WAIT_SECONDS, batch=True))
+
+
+def _pull(router: NatsRouter, consumer: Consumer, pull: PullSub[Any]) -> Callable[[Handler], Handler]:
+    subscriber = router.subscriber(
+        consumer.filter_subject,
+        durable=consumer.name,
+        stream=JStream(consumer.stream, declare=False),
+        pull_sub=pull,
+        ack_policy=AckPolicy.MANUAL,
+        decoder=_undecoded,
+    )
+
+    def register(handler: Handler) -> Handler:
+        subscriber(handler)
+        return handler
+
+    return register
+
+
+async def _undecoded(message: Any) -> Any:
+    # The handler decodes: a failure there is one message's, a failure here would be the batch's.
+    return message.body
+

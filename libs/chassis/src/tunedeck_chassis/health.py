@@ -1,0 +1,31 @@
+"""How a service answers `rpc.<service>.health.check`."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from importlib.metadata import version
+
+from faststream.nats import NatsRouter
+
+from tunedeck_chassis.broker import request_handler
+from tunedeck_contracts.health import CheckHealth, Health
+from tunedeck_contracts.rpc import health_check
+
+Check = Callable[[], Awaitable[str | None]]
+"""Says in a sentence what is wrong, or None."""
+
+
+def health_router(service: str, checks: Sequence[Check], packages: Sequence[str]) -> NatsRouter:
+    """A router that answers the health check: unhealthy while any check has something to say."""
+    router = NatsRouter()
+    versions = {name: version(name) for name in packages}
+
+    @request_handler(router, health_check(service))
+    async def check(message: CheckHealth) -> Health:
+        problems = [problem for one in checks if (problem := await one()) is not None]
+        return Health(
+            service=service,
+            status="unhealthy" if problems else "healthy",
+            problems=problems,
+            packages=versions,
+        )
+
+    return router

@@ -1,0 +1,120 @@
+"""The life of a service: connect, assert, work until a signal, stop in order."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import structlog
+from faststream.nats import NatsBroker
+
+from tunedeck_chassis.connection import CONNECTION_CLOSED_EXIT
+from tunedeck_chassis.provisioning import Misprovisioned, assert_provisioned
+
+log = structlog.get_logger()
+
+PROVISION_SECONDS = 30.0
+FROZEN_SECONDS = 30.0
+
+
+async def run(
+    broker: NatsBroker,
+    *,
+    prepare: Callable[[], Awaitable[None]] | None = None,
+    loops: Sequence[Callable[[], Awaitable[None]]] = (),
+    close: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Run a service until SIGTERM or SIGINT.
+
+    `prepare` runs once NATS is there and before any handler (indexes, say),
+    `loops` run beside the handlers until the end and are cancelled then; one
+    that ends or raises ends the service, so that the supervisor sees it.
+    """
+    async with started(broker, prepare):
+        stopping = asyncio.create_task(_signalled())
+        running = [asyncio.create_task(_named(loop)) for loop in loops]
+        try:
+            finished, _ = await asyncio.wait([stopping, *running], return_when=asyncio.FIRST_COMPLETED)
+            for task in finished:
+                task.result()
+        finally:
+            for task in (stopping, *running):
+                task.cancel()
+            await asyncio.gather(stopping, *running, return_exceptions=True)
+            if close is not None:
+                await close()
+
+
+@contextlib.asynccontextmanager
+async def started(
+    broker: NatsBroker, prepare: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[None]:
+    """The broker, connected to a provisioned server, with its handlers at work; stopped in order."""
+    watch_event_loop()
+    await broker.connect()
+    await _until_provisioned(broker)
+    if prepare is not None:
+        await prepare()
+    await broker.start()
+    log.info("started")
+    try:
+        yield
+    finally:
+        broker.context.get("closed_guard").stopping = True
+        await broker.stop()
+        log.info("stopped")
+
+
+async def _named(loop: Callable[[], Awaitable[None]]) -> None:
+    await loop()
+
+
+async def _signalled() -> None:
+    stop = asyncio.Event()
+    running = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+async def _until_provisioned(broker: NatsBroker) -> None:
+    deadline = time.monotonic() + PROVISION_SECONDS
+    while True:
+        try:
+            return await assert_provisioned(broker.connection)
+        except Misprovisioned:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.5)
+
+
+def watch_event_loop() -> None:
+    """End the process when its event loop stands still for 30 s.
+
+    A thread looks, because a frozen loop runs no health check of its own.
+    """
+    last = time.monotonic()
+
+    async def tick() -> None:
+        nonlocal last
+        while True:
+            last = time.monotonic()
+            await asyncio.sleep(1)
+
+    def watch() -> None:
+        while True:
+            before = time.monotonic()
+            threading.Event().wait(1)
+            # A thread that was itself stopped (SIGSTOP, a sleeping laptop) says nothing about the loop.
+            asleep = time.monotonic() - before > 5
+            if not asleep and time.monotonic() - last > FROZEN_SECONDS:
+                os._exit(CONNECTION_CLOSED_EXIT)
+
+    _ticking.append(asyncio.get_running_loop().create_task(tick()))
+    threading.Thread(target=watch, name="event-loop-watch", daemon=True).start()
+
+
+_ticking: list[asyncio.Task[None]] = []

@@ -1,0 +1,18 @@
+"""`python -m tunedeck_gateway`."""
+
+import asyncio
+
+from tunedeck_chassis.logs import configure
+from tunedeck_gateway.server import serve
+from tunedeck_gateway.settings import GatewaySettings
+
+
+def main() -> None:
+    """Serve both ports until a signal."""
+    settings = GatewaySettings()
+    configure("gateway", settings.log_level)
+    asyncio.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

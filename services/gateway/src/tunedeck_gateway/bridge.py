@@ -1,0 +1,70 @@
+"""From a route to a service and back: the reply's bytes go to the client untouched."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+
+from tunedeck_chassis.blobs import BlobStore
+from tunedeck_chassis.bus import Bus
+from tunedeck_contracts.errors import ErrorReply
+from tunedeck_contracts.message import Message
+from tunedeck_contracts.rpc import Rpc
+from tunedeck_gateway.settings import GatewaySettings
+
+RETRY_AFTER_SECONDS = "1"
+JSON = "application/json"
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """What the routes work with."""
+
+    settings: GatewaySettings
+    bus: Bus
+    blobs: BlobStore
+
+
+def gateway_of(request: Request) -> Gateway:
+    """The gateway that serves this request (a FastAPI dependency)."""
+    found: Gateway = request.app.state.gateway
+    return found
+
+
+async def answer(gateway: Gateway, rpc: Rpc[Any, Any], message: Message) -> Response:
+    """Ask the service that owns the data, and answer with what it said.
+
+    Raises:
+        Unavailable: it did not answer in time.
+    """
+    reply = await gateway.bus.forward(rpc, message.to_json())
+    if reply.blob_id is not None:
+        return StreamingResponse(
+            gateway.blobs.read(reply.blob_id), status_code=reply.status, media_type=JSON
+        )
+    return Response(reply.body, status_code=reply.status, media_type=JSON, headers=retry_header(reply.status))
+
+
+def retry_header(status: int) -> dict[str, str]:
+    """When to come again, for an answer that says so."""
+    return {"Retry-After": RETRY_AFTER_SECONDS} if status == 503 else {}
+
+
+def error_response(reply: ErrorReply) -> Response:
+    """An error in the one form that every error has."""
+    return Response(
+        reply.to_json(),
+        status_code=reply.status_code,
+        media_type=JSON,
+        headers=retry_header(reply.status_code),
+    )
+
+
+def documented(rpc: Rpc[Any, Any], *errors: int) -> dict[str, Any]:
+    """Arguments of a route that document what the service answers."""
+    described = {400: "Bad Request", 404: "Not Found", 409: "Conflict", 413: "Payload Too Large"}
+    responses: dict[int | str, dict[str, Any]] = {
+        code: {"model": ErrorReply, "description": described.get(code, "Error")} for code in (*errors, 422, 503)
+    }
+    return {"response_model": rpc.reply, "status_code": rpc.status, "responses": responses}

@@ -1,0 +1,214 @@
+"""The live stream of one job to one client.
+
+A core subscription, opened before the history is read, so that nothing falls
+between; joined with telemetry's history by the cursor `seq`. What the
+subscription missed (a full queue, a reconnect) shows as a gap and is read
+from the history, which does not hurry: the live points do not wait for it
+otherwise.
+"""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import structlog
+from fastapi import WebSocket, WebSocketDisconnect
+from nats.aio.msg import Msg
+from pydantic import ValidationError
+
+from tunedeck_chassis.bus import Bus
+from tunedeck_contracts import rpc, subjects
+from tunedeck_contracts.errors import NotFound, TunedeckError
+from tunedeck_contracts.events import JobEvent
+from tunedeck_contracts.ids import is_safe_id
+from tunedeck_contracts.jobs import PAST
+from tunedeck_contracts.telemetry import GetCurrentResources, GetHistory, History, sequence
+from tunedeck_contracts.training import LogRecorded, LossRecorded, ResourceSample, ResourcesRecorded
+from tunedeck_gateway.frames import encode, log_fields, point_frame, typed_frame
+
+log = structlog.get_logger()
+
+UNKNOWN_JOB = 4404
+TRY_AGAIN_LATER = 1013
+ENDED = 1000
+HEARTBEAT_SECONDS = 15.0
+CATCH_UP_SECONDS = 10.0
+QUEUE_LENGTH = 2000
+
+
+class LiveStream:
+    """`after` is the last `seq` the client has; `typed` clients get status, logs and heartbeats too."""
+
+    def __init__(self, websocket: WebSocket, bus: Bus, job_id: str, *, after: int, typed: bool) -> None:
+        self._websocket = websocket
+        self._bus = bus
+        self._job_id = job_id
+        self._cursor = after
+        self._typed = typed
+        self._queue: asyncio.Queue[Msg] = asyncio.Queue(QUEUE_LENGTH)
+        self._missed = False
+        self._resources: ResourceSample | None = None
+        self._last_point: dict[str, Any] | None = None
+
+    async def run(self) -> None:
+        """Stream until the job has ended or the client has gone."""
+        await self._websocket.accept()
+        if not is_safe_id(self._job_id):
+            return await self._websocket.close(UNKNOWN_JOB, "There is no such job.")
+        work = asyncio.create_task(self._stream())
+        gone = asyncio.create_task(self._until_gone())
+        try:
+            await asyncio.wait([work, gone], return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+        finally:
+            for task in (work, gone):
+                task.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+
+    async def _until_gone(self) -> None:
+        with contextlib.suppress(WebSocketDisconnect):
+            while True:
+                await self._websocket.receive_text()
+
+    async def _stream(self) -> None:
+        subscriptions = [
+            await self._bus.subscribe(subject, self._enqueue)
+            for subject in (subjects.training_events_of(self._job_id), subjects.job_event(self._job_id))
+        ]
+        try:
+            await self._follow()
+        except NotFound as error:
+            await self._websocket.close(UNKNOWN_JOB, error.detail[:120])
+        except TunedeckError as error:
+            await self._websocket.close(TRY_AGAIN_LATER, error.detail[:120])
+        finally:
+            for subscription in subscriptions:
+                with contextlib.suppress(Exception):
+                    await subscription.unsubscribe()
+
+    async def _enqueue(self, message: Msg) -> None:
+        try:
+            self._queue.put_nowait(message)
+        except asyncio.QueueFull:
+            self._missed = True
+
+    async def _follow(self) -> None:
+        history = await self._catch_up()
+        await self._send_typed(
+            "snapshot", status=history.status.value, total=history.total, fence=history.fence
+        )
+        if history.status in PAST:
+            return await self._finish(history.last_iteration or 0, history.fence, history.status.value)
+        while True:
+            try:
+                message = await asyncio.wait_for(self._queue.get(), HEARTBEAT_SECONDS)
+            except TimeoutError:
+                await self._send_typed("heartbeat")
+                continue
+            if self._missed:
+                self._missed = False
+                await self._catch_up()
+            ended = await self._handle(message)
+            if ended is not None:
+                return await self._finish(ended.last_iteration or 0, ended.fence, ended.status.value)
+
+    async def _catch_up(self) -> History:
+        while True:
+            asked = GetHistory(job_id=self._job_id, after=self._cursor)
+            history = await self._bus.request(rpc.HISTORY_GET, asked)
+            for stored in history.points:
+                self._resources = stored.resources or self._resources
+                self._cursor = stored.seq
+                self._last_point = point_frame(
+                    job_id=self._job_id,
+                    seq=stored.seq,
+                    fence=stored.fence,
+                    training_mode=history.training_mode,
+                    total=history.total,
+                    point=stored.point,
+                    resources=await self._known_resources(),
+                )
+                await self._send(self._last_point)
+            if not history.more:
+                return history
+
+    async def _handle(self, message: Msg) -> JobEvent | None:
+        try:
+            return await self._handle_kind(message)
+        except ValidationError as error:
+            # Telemetry parks it; one malformed message must not end the stream.
+            log.warning("malformed_event", subject=message.subject, error=str(error))
+            return None
+
+    async def _handle_kind(self, message: Msg) -> JobEvent | None:
+        job = self._job_id
+        if message.subject == subjects.job_event(job):
+            return await self._on_job_event(JobEvent.model_validate_json(message.data))
+        if message.subject == subjects.training_event(subjects.TrainingKind.LOSS, job):
+            await self._on_loss(LossRecorded.model_validate_json(message.data))
+        elif message.subject == subjects.training_event(subjects.TrainingKind.RESOURCES, job):
+            self._resources = ResourcesRecorded.model_validate_json(message.data).sample
+        elif self._typed and message.subject == subjects.training_event(subjects.TrainingKind.LOG, job):
+            recorded = LogRecorded.model_validate_json(message.data)
+            await self._send_typed("log", **log_fields(recorded.line, recorded.fence))
+        return None
+
+    async def _on_job_event(self, event: JobEvent) -> JobEvent | None:
+        if event.status in PAST:
+            return event
+        await self._send_typed("status", status=event.status.value, event=event.type.value, fence=event.fence)
+        return None
+
+    async def _on_loss(self, recorded: LossRecorded) -> None:
+        seq = sequence(recorded.fence, recorded.point.iteration)
+        if seq <= self._cursor:
+            return
+        if not self._follows(seq, recorded.point.iteration):
+            await self._fill_gap(seq)
+            if seq <= self._cursor:
+                return
+        self._cursor = seq
+        self._last_point = point_frame(
+            job_id=self._job_id,
+            seq=seq,
+            fence=recorded.fence,
+            training_mode=recorded.training_mode,
+            total=recorded.total,
+            point=recorded.point,
+            resources=await self._known_resources(),
+        )
+        await self._send(self._last_point)
+
+    def _follows(self, seq: int, iteration: int) -> bool:
+        return seq == self._cursor + 1 or (iteration == 1 and seq > self._cursor)
+
+    async def _fill_gap(self, seq: int) -> None:
+        """Read history until it reaches the point before `seq`: what is missing is on its way to storage."""
+        deadline = asyncio.get_running_loop().time() + CATCH_UP_SECONDS
+        while self._cursor < seq - 1 and asyncio.get_running_loop().time() < deadline:
+            await self._catch_up()
+            if self._cursor < seq - 1:
+                await asyncio.sleep(0.1)
+
+    async def _finish(self, last_iteration: int, fence: int, status: str) -> None:
+        if last_iteration:
+            await self._fill_gap(sequence(fence, last_iteration) + 1)
+        if self._last_point is not None:
+            await self._send({**self._last_point, "is_completed": True, "status": status})
+        await self._send_typed("end", status=status, is_completed=True)
+        await self._websocket.close(ENDED)
+
+    async def _known_resources(self) -> ResourceSample | None:
+        if self._resources is None:
+            with contextlib.suppress(TunedeckError):
+                asked = GetCurrentResources(job_id=self._job_id)
+                self._resources = await self._bus.request(rpc.RESOURCE_CURRENT, asked)
+        return self._resources
+
+    async def _send(self, frame: dict[str, Any]) -> None:
+        await self._websocket.send_text(encode(frame))
+
+    async def _send_typed(self, kind: str, **fields: Any) -> None:
+        if self._typed:
+            await self._send(typed_frame(kind, self._job_id, self._cursor, **fields))

@@ -1,0 +1,37 @@
+"""One uvicorn server on two sockets with one lifespan."""
+
+import socket
+
+import uvicorn
+
+from tunedeck_gateway.app import create_app
+from tunedeck_gateway.settings import GatewaySettings
+
+PING_SECONDS = 20.0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    return listener
+
+
+async def serve(settings: GatewaySettings) -> None:
+    """Serve the main API and the training monitor until SIGTERM or SIGINT."""
+    main = _listen(settings.host, settings.port)
+    monitor = _listen(settings.host, settings.monitor_port)
+    config = uvicorn.Config(
+        create_app(settings, monitor.getsockname()[1]),
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        ws="websockets-sansio",
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PING_SECONDS,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=5,
+        server_header=False,
+    )
+    await uvicorn.Server(config).serve(sockets=[main, monitor])

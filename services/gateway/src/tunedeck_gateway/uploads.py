@@ -1,0 +1,119 @@
+"""A streaming multipart reader: the file's bytes pass through while they arrive.
+
+FastAPI's `UploadFile` spools everything before the handler runs, so it could
+not refuse a file early.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator
+
+from fastapi import Request
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from tunedeck_contracts.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
+
+_LONGEST_FIELD = 10_000
+_MOST_FIELDS = 20
+
+
+class FileUpload:
+    """One `multipart/form-data` body with one file in the part `file`, and small text fields.
+
+    Read `chunks()` to the end first; `filename` is then known, and so are the `fields`.
+    """
+
+    def __init__(self, request: Request, limit: int) -> None:
+        self._request = request
+        self._limit = limit
+        self._size = 0
+        self._ready: deque[bytes] = deque()
+        self._header = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._header_name = b""
+        self._part = ""
+        self._is_file = False
+        self.found_file = False
+        self.filename = ""
+        self.fields: dict[str, bytes] = {}
+        self._parser = MultipartParser(
+            _boundary(request),
+            {
+                "on_part_begin": self._on_part_begin,
+                "on_header_field": self._on_header_field,
+                "on_header_value": self._on_header_value,
+                "on_header_end": self._on_header_end,
+                "on_headers_finished": self._on_headers_finished,
+                "on_part_data": self._on_part_data,
+            },
+        )
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The file's bytes.
+
+        Raises:
+            PayloadTooLarge: as soon as the file is larger than the limit; the rest is not read.
+            BadRequest: the body is not multipart, or has no part `file`.
+        """
+        async for received in self._request.stream():
+            try:
+                self._parser.write(received)
+            except MultipartParseError as error:
+                raise BadRequest(f"The multipart body cannot be read: {error}.") from error
+            while self._ready:
+                yield self._ready.popleft()
+        if not self.found_file:
+            raise BadRequest("The request has no file: send it as the multipart part `file`.")
+
+    def text(self, name: str, default: str) -> str:
+        """A text field of the form."""
+        return self.fields.get(name, default.encode()).decode("utf-8", "replace")
+
+    def _on_part_begin(self) -> None:
+        self._headers = {}
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _on_header_end(self) -> None:
+        self._headers[self._header_name.lower()] = self._header
+        self._header_name = self._header = b""
+
+    def _on_headers_finished(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        self._part = options.get(b"name", b"").decode("utf-8", "replace")
+        self._is_file = self._part == "file" and b"filename" in options
+        if self._is_file:
+            if self.found_file:
+                raise BadRequest("The request has more than one file; send one.")
+            self.found_file = True
+            self.filename = _display_name(options[b"filename"])
+        elif len(self.fields) >= _MOST_FIELDS:
+            raise BadRequest("The form has too many fields.")
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if not self._is_file:
+            self.fields[self._part] = (self.fields.get(self._part, b"") + data[start:end])[:_LONGEST_FIELD]
+            return
+        self._size += end - start
+        if self._size > self._limit:
+            raise PayloadTooLarge(f"File size exceeds maximum allowed size of {self._limit} bytes")
+        self._ready.append(data[start:end])
+
+
+def _boundary(request: Request) -> bytes:
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedMediaType("A compressed body is not taken; send the file as it is.")
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if kind != b"multipart/form-data" or b"boundary" not in options:
+        raise UnsupportedMediaType("Send the file as multipart/form-data, in the part `file`.")
+    return options[b"boundary"]
+
+
+def _display_name(raw: bytes) -> str:
+    name = raw.decode("utf-8", "replace").replace("\\", "/").rsplit("/", 1)[-1]
+    kept = "".join(letter for letter in name if letter.isprintable())
+    return kept[:255] or "upload.csv"

@@ -1,0 +1,43 @@
+"""Builds the jobs service: the only place that names its adapters."""
+
+from tunedeck_chassis import mongo
+from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
+from tunedeck_chassis.broker import create_broker
+from tunedeck_chassis.bus import Bus
+from tunedeck_chassis.health import health_router
+from tunedeck_chassis.service import run
+from tunedeck_jobs import handlers
+from tunedeck_jobs.jobs import Jobs
+from tunedeck_jobs.queue import Queue
+from tunedeck_jobs.relay import Relay
+from tunedeck_jobs.repository import JobRepository
+from tunedeck_jobs.resolving import Resolver
+from tunedeck_jobs.settings import JobsSettings
+from tunedeck_jobs.sweep import Sweep
+
+PACKAGES = ("faststream", "nats-py", "pymongo")
+
+
+async def serve(settings: JobsSettings) -> None:
+    """Run the service until a signal."""
+    client = mongo.connect(settings)
+    broker = create_broker(settings, "jobs", BlobStore(client[BLOBS_DATABASE]))
+    bus = Bus(broker)
+    repository = JobRepository(client, settings.jobs_database)
+    relay = Relay(repository, bus)
+    queue = Queue(repository, relay, settings)
+
+    async def database_problem() -> str | None:
+        return await mongo.problem(client)
+
+    async def contact() -> int | None:
+        if not bus.is_connected or await database_problem() is not None:
+            return None
+        return bus.reconnects
+
+    sweep = Sweep(repository, queue, relay, settings, contact)
+    broker.context.set_global("jobs", Jobs(repository, Resolver(bus), relay))
+    broker.context.set_global("queue", queue)
+    broker.include_router(handlers.router)
+    broker.include_router(health_router("jobs", [database_problem], PACKAGES))
+    await run(broker, prepare=repository.prepare, loops=[relay.run, sweep.run], close=client.close)

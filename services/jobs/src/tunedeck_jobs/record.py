@@ -1,0 +1,38 @@
+"""A job as this service knows it: what clients see, and what only the system may set."""
+
+from dataclasses import dataclass
+
+from tunedeck_contracts.jobs import Job, StoredArtifact
+from tunedeck_contracts.models import ResolvedModel
+from tunedeck_contracts.datasets import ResolvedDataset
+from tunedeck_contracts.events import JobEvent
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """The exact model and rows that a queued job trains."""
+
+    model: ResolvedModel
+    dataset: ResolvedDataset
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One job: the view for clients, its fence, its pins, and where its files are."""
+
+    job: Job
+    fence: int
+    pinned: Pinned | None
+    stored_artifacts: tuple[StoredArtifact, ...]
+
+
+@dataclass(frozen=True)
+class PendingEvent:
+    """An event of the outbox: stored with the job, not yet published."""
+
+    event: JobEvent
+
+    @property
+    def message_id(self) -> str:
+        """The key that makes publishing it again harmless."""
+        return f"{self.event.uid}:{self.event.rev}:{self.event.type.value}"
