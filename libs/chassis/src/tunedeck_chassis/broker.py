@@ -1,11 +1,13 @@
 """Builds the broker, and registers handlers with the options that FastStream's defaults lack."""
 
+import json
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from faststream import AckPolicy
+from faststream import AckPolicy, Context
 from faststream.nats import JStream, NatsBroker, NatsRouter, PullSub
+from faststream.nats.message import NatsBatchMessage
 
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_chassis.connection import ClosedGuard, connection_options
@@ -13,8 +15,15 @@ from tunedeck_chassis.middleware import ServiceMiddleware
 from tunedeck_chassis.parking import Parking
 from tunedeck_chassis.replies import Replies
 from tunedeck_chassis.settings import ServiceSettings
+from tunedeck_contracts.errors import ValidationFailed
 from tunedeck_contracts.rpc import Rpc
 from tunedeck_contracts.streams import Consumer
+
+Batch = Annotated[NatsBatchMessage, Context("message")]
+"""The argument of a batch handler that holds the messages."""
+
+Park = Annotated[Parking, Context("parking")]
+"""The argument of a batch handler that parks what it cannot decode."""
 
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 
@@ -35,7 +44,7 @@ def create_broker(settings: ServiceSettings, service: str, blobs: BlobStore | No
     guard = ClosedGuard()
     broker = NatsBroker(
         settings.nats_url,
-        closed_cb=guard,
+        closed_cb=guard.on_closed,
         graceful_timeout=GRACEFUL_TIMEOUT,
         logger=None,
         **connection_options(service),
@@ -53,7 +62,9 @@ def request_handler(router: NatsRouter, rpc: Rpc[Any, Any]) -> Callable[[Handler
     The replicas of a service share its requests by the queue group. Each
     handles many at a time: by default FastStream would handle one.
     """
-    subscriber = router.subscriber(rpc.subject, queue=rpc.service, max_workers=REQUEST_WORKERS)
+    subscriber = router.subscriber(
+        rpc.subject, queue=rpc.service, max_workers=REQUEST_WORKERS, decoder=_decoded
+    )
 
     def register(handler: Handler) -> Handler:
         subscriber(handler)
@@ -75,8 +86,8 @@ def event_handler(router: NatsRouter, consumer: Consumer) -> Callable[[Handler],
 def batch_handler(router: NatsRouter, consumer: Consumer) -> Callable[[Handler], Handler]:
     """Register a free function for batches of a durable.
 
-    It takes `message: NatsBatchMessage` (its `raw_message` is a list of nats-py
-    messages) and, by Context, `parking: Parking`. It decodes the messages one
+    It takes `batch: Batch` (its `raw_message` is a list of nats-py messages)
+    and `parking: Park`. It decodes the messages one
     by one and parks what cannot be decoded; an error it raises is transient
     and brings the rest of the batch again.
     """
@@ -98,6 +109,13 @@ def _pull(router: NatsRouter, consumer: Consumer, pull: PullSub[Any]) -> Callabl
         return handler
 
     return register
+
+
+async def _decoded(message: Any) -> Any:
+    try:
+        return json.loads(message.body)
+    except ValueError as error:
+        raise ValidationFailed(f"The request is not JSON: {error}.") from error
 
 
 async def _undecoded(message: Any) -> Any:

@@ -54,6 +54,7 @@ class ClosedGuard:
     def __init__(self) -> None:
         self.stopping = False
 
-    async def __call__(self) -> None:
+    async def on_closed(self) -> None:
+        """nats-py's `closed_cb`."""
         if not self.stopping:
             os._exit(CONNECTION_CLOSED_EXIT)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from tunedeck_contracts import datasets, health, jobs, models, runs, telemetry
+from tunedeck_contracts import datasets, health, jobs, models, runs, telemetry, training
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.subjects import request_subject
 
@@ -55,9 +55,9 @@ JOB_REPORT = Rpc("jobs", "job", "report", runs.Report, runs.Reported, WRITE)
 ARTIFACT_LOCATE = Rpc("jobs", "artifact", "locate", jobs.GetArtifact, jobs.ArtifactLocation)
 
 LOSS_LIST = Rpc("telemetry", "loss", "list", telemetry.ListLosses, telemetry.LossList)
-LOSS_CURRENT = Rpc("telemetry", "loss", "current", telemetry.GetCurrentLoss, telemetry.LossPoint)
+LOSS_CURRENT = Rpc("telemetry", "loss", "current", telemetry.GetCurrentLoss, training.LossPoint)
 RESOURCE_LIST = Rpc("telemetry", "resource", "list", telemetry.ListResources, telemetry.ResourceList)
-RESOURCE_CURRENT = Rpc("telemetry", "resource", "current", telemetry.GetCurrentResources, telemetry.ResourceSample)
+RESOURCE_CURRENT = Rpc("telemetry", "resource", "current", telemetry.GetCurrentResources, training.ResourceSample)
 STATUS_GET = Rpc("telemetry", "status", "get", telemetry.GetTrainingStatus, telemetry.TrainingStatus)
 SUMMARY_GET = Rpc("telemetry", "summary", "get", telemetry.GetTrainingSummary, telemetry.TrainingSummary)
 HISTORY_GET = Rpc("telemetry", "history", "get", telemetry.GetHistory, telemetry.History)

@@ -43,7 +43,7 @@ async def get(message: GetJob, jobs: JobsContext) -> Job:
 @request_handler(router, rpc.JOB_LIST)
 async def list_jobs(message: ListJobs, jobs: JobsContext) -> JobList:
     """`GET /api/jobs`, `/current` and `/past`."""
-    return await jobs.list(message)
+    return await jobs.list_jobs(message)
 
 
 @request_handler(router, rpc.JOB_CANCEL)

@@ -58,9 +58,9 @@ class Jobs:
         """
         return (await self._record(uid)).job
 
-    async def list(self, request: ListJobs) -> JobList:
+    async def list_jobs(self, request: ListJobs) -> JobList:
         """Jobs of some statuses, newest first, and the counts of all."""
-        records = await self._repository.list(request.statuses, request.limit)
+        records = await self._repository.newest(request.statuses, request.limit)
         current, past = await self._repository.counts()
         return JobList(
             jobs=[record.job for record in records],

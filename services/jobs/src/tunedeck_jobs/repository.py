@@ -39,7 +39,7 @@ class JobRepository:
         document = await self._jobs.find_one({"_id": uid})
         return documents.to_record(document) if document else None
 
-    async def list(self, statuses: Sequence[Status] | None, limit: int) -> list[JobRecord]:
+    async def newest(self, statuses: Sequence[Status] | None, limit: int) -> list[JobRecord]:
         """Jobs, newest first."""
         wanted: Document = {} if statuses is None else {"status": {"$in": [one.value for one in statuses]}}
         cursor = self._jobs.find(wanted).sort([("created_at", DESCENDING), ("_id", DESCENDING)]).limit(limit)

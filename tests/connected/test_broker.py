@@ -1,0 +1,256 @@
+"""The facts of FastStream and nats-py that the chassis is built around; each is a trap if it is forgotten."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import nats
+import pytest
+from faststream.nats import NatsRouter
+from nats.js.api import ConsumerConfig
+
+from tunedeck_chassis import mongo
+from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
+from tunedeck_chassis.broker import Batch, Park, batch_handler, create_broker, event_handler, request_handler
+from tunedeck_chassis.bus import Bus
+from tunedeck_chassis.provisioning import Misprovisioned, assert_provisioned, consumer_config, provision
+from tunedeck_chassis.service import started
+from tunedeck_chassis.settings import ServiceSettings
+from tunedeck_contracts import subjects
+from tunedeck_contracts.cloudevents import event
+from tunedeck_contracts.errors import InternalError, NotFound, Unavailable, ValidationFailed
+from tunedeck_contracts.message import Message
+from tunedeck_contracts.rpc import Rpc
+from tunedeck_contracts.streams import TELEMETRY_JOBS, TELEMETRY_TRAINING
+from tunedeck_contracts.telemetry import DeadLetter
+
+
+class Ask(Message):
+    text: str
+
+
+class Say(Message):
+    text: str
+
+
+def ask_rpc() -> Rpc[Ask, Say]:
+    return Rpc("probe", "text", f"v{uuid.uuid4().hex[:8]}", Ask, Say, timeout=5.0)
+
+
+@asynccontextmanager
+async def serving(
+    nats_url: str, router: NatsRouter, mongo_url: str | None = None, **context: Any
+) -> AsyncIterator[Bus]:
+    """A service with these handlers on the real servers."""
+    await provision(nats_url)
+    settings = ServiceSettings(nats_url=nats_url, mongo_url=mongo_url or "mongodb://127.0.0.1:1")
+    client = mongo.connect(settings)
+    broker = create_broker(settings, "probe", BlobStore(client[BLOBS_DATABASE]))
+    for name, value in context.items():
+        broker.context.set_global(name, value)
+    broker.include_router(router)
+    async with started(broker):
+        yield Bus(broker)
+    await client.close()
+
+
+async def test_a_request_is_answered_with_the_replys_bytes_and_status(nats_url: str) -> None:
+    rpc, router = ask_rpc(), NatsRouter()
+
+    @request_handler(router, rpc)
+    async def echo(message: Ask) -> Say:
+        return Say(text=message.text)
+
+    async with serving(nats_url, router) as bus:
+        assert (await bus.request(rpc, Ask(text="hello"))).text == "hello"
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [(NotFound("There is none."), NotFound), (RuntimeError("secret"), InternalError)],
+)
+async def test_a_failed_request_is_answered_and_tells_no_secret(
+    nats_url: str, raised: Exception, told: type[Exception]
+) -> None:
+    rpc, router = ask_rpc(), NatsRouter()
+
+    @request_handler(router, rpc)
+    async def fail(message: Ask) -> Say:
+        raise raised
+
+    async with serving(nats_url, router) as bus:
+        with pytest.raises(told) as caught:
+            await bus.request(rpc, Ask(text="x"))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [b"{", b"{}", b"[1]", b"\xff"])
+async def test_a_malformed_request_is_answered_with_what_is_wrong(nats_url: str, body: bytes) -> None:
+    rpc, router = ask_rpc(), NatsRouter()
+
+    @request_handler(router, rpc)
+    async def echo(message: Ask) -> Say:
+        return Say(text=message.text)
+
+    async with serving(nats_url, router) as bus:
+        reply = await bus.forward(rpc, body)
+    assert reply.status == 422
+    assert json.loads(reply.body)["error_type"] == ValidationFailed.__name__
+
+
+async def test_six_slow_requests_are_handled_at_once(nats_url: str) -> None:
+    rpc, router = ask_rpc(), NatsRouter()
+    together = asyncio.Barrier(6)
+
+    @request_handler(router, rpc)
+    async def slow(message: Ask) -> Say:
+        # Passes only when all six are being handled at the same time.
+        await asyncio.wait_for(together.wait(), 4)
+        return Say(text="done")
+
+    async with serving(nats_url, router) as bus:
+        answers = await asyncio.gather(*(bus.request(rpc, Ask(text=str(n))) for n in range(6)))
+    assert len(answers) == 6
+
+
+async def test_a_reply_of_6_mb_goes_through_the_blob_store(nats_url: str, mongo_url: str) -> None:
+    rpc, router = ask_rpc(), NatsRouter()
+    large = "x" * (6 * 1024 * 1024)
+
+    @request_handler(router, rpc)
+    async def tell(message: Ask) -> Say:
+        return Say(text=large)
+
+    async with serving(nats_url, router, mongo_url) as bus:
+        reply = await bus.forward(rpc, Ask(text="x").to_json())
+        assert reply.body == b""
+        assert reply.blob_id is not None
+        settings = ServiceSettings(nats_url=nats_url, mongo_url=mongo_url)
+        client = mongo.connect(settings)
+        stored = b"".join([part async for part in BlobStore(client[BLOBS_DATABASE]).read(reply.blob_id)])
+        await client.close()
+    assert Say.model_validate_json(stored).text == large
+
+
+async def test_a_request_to_nobody_is_unavailable_within_its_time(nats_url: str) -> None:
+    async with serving(nats_url, NatsRouter()) as bus:
+        before = time.monotonic()
+        with pytest.raises(Unavailable, match="probe service"):
+            await bus.request(ask_rpc(), Ask(text="x"), timeout=0.5)
+        assert time.monotonic() - before < 2
+
+
+async def _publish(bus: Bus, subject: str, data: bytes) -> None:
+    message = event(
+        subject=subject, id=uuid.uuid4().hex, type="probe", source="/probe", about="probe", data=Say(text="")
+    )
+    await bus.publish(type(message)(**{**message.__dict__, "data": data}))
+
+
+async def _parked(nats_url: str) -> list[DeadLetter]:
+    client = await nats.connect(nats_url)
+    jetstream = client.jetstream()
+    consumer = await jetstream.pull_subscribe(subjects.DEAD_LETTERS, stream="DLQ")
+    letters = []
+    try:
+        while True:
+            for message in await consumer.fetch(100, timeout=0.5):
+                letters.append(DeadLetter.model_validate_json(message.data))
+    except nats.errors.TimeoutError:
+        return letters
+    finally:
+        await client.close()
+
+
+async def test_a_transient_error_brings_the_message_again(nats_url: str) -> None:
+    router, handled, uid = NatsRouter(), asyncio.Event(), uuid.uuid4().hex
+    seen: list[bytes] = []
+
+    @event_handler(router, TELEMETRY_JOBS)
+    async def flaky(body: bytes) -> None:
+        if uid.encode() not in body:
+            return
+        seen.append(body)
+        if len(seen) == 1:
+            raise ConnectionError("the database is away")
+        handled.set()
+
+    async with serving(nats_url, router) as bus:
+        await _publish(bus, subjects.job_event(uid), Ask(text=uid).to_json())
+        await asyncio.wait_for(handled.wait(), 10)
+    assert len(seen) == 2
+
+
+async def test_a_malformed_message_is_parked_and_the_next_is_handled(nats_url: str) -> None:
+    router, handled, uid = NatsRouter(), asyncio.Event(), uuid.uuid4().hex
+
+    @event_handler(router, TELEMETRY_JOBS)
+    async def decode(body: bytes) -> None:
+        if Ask.model_validate_json(body).text == uid:
+            handled.set()
+
+    async with serving(nats_url, router) as bus:
+        await _publish(bus, subjects.job_event(uid), b"not json " + uid.encode())
+        await _publish(bus, subjects.job_event(uid), Ask(text=uid).to_json())
+        await asyncio.wait_for(handled.wait(), 10)
+    letters = [one for one in await _parked(nats_url) if one.subject == subjects.job_event(uid)]
+    assert [one.deliveries for one in letters] == [1]
+
+
+async def test_one_bad_point_among_99_good_ones_is_parked_alone(nats_url: str) -> None:
+    router, handled, uid = NatsRouter(), asyncio.Event(), uuid.uuid4().hex
+    good: set[str] = set()
+
+    @batch_handler(router, TELEMETRY_TRAINING)
+    async def decode(message: Batch, parking: Park) -> None:
+        for raw in message.raw_message:
+            try:
+                good.add(Ask.model_validate_json(raw.data).text)
+            except ValueError as error:
+                await parking.park(raw, reason=str(error))
+        if len(good) >= 99:
+            handled.set()
+
+    subject = subjects.training_event(subjects.TrainingKind.LOSS, uid)
+    async with serving(nats_url, router) as bus:
+        bodies = [Ask(text=f"{uid}-{n}").to_json() for n in range(99)]
+        bodies.insert(42, b"{broken")
+        await asyncio.gather(*(_publish(bus, subject, body) for body in bodies))
+        await asyncio.wait_for(handled.wait(), 10)
+    assert len([text for text in good if text.startswith(uid)]) == 99
+    assert len([one for one in await _parked(nats_url) if one.subject == subject]) == 1
+
+
+async def test_a_lone_message_of_a_batch_is_handled_within_half_a_second(nats_url: str) -> None:
+    router, uid = NatsRouter(), uuid.uuid4().hex
+    handled = asyncio.Event()
+
+    @batch_handler(router, TELEMETRY_TRAINING)
+    async def decode(message: Batch) -> None:
+        if any(uid.encode() in raw.data for raw in message.raw_message):
+            handled.set()
+
+    async with serving(nats_url, router) as bus:
+        subject = subjects.training_event(subjects.TrainingKind.LOSS, uid)
+        await _publish(bus, subject, Ask(text=uid).to_json())
+        await asyncio.wait_for(handled.wait(), 0.5)
+
+
+async def test_a_durable_with_another_configuration_is_refused(nats_url: str) -> None:
+    await provision(nats_url)
+    client = await nats.connect(nats_url)
+    jetstream = client.jetstream()
+    wanted = consumer_config(TELEMETRY_JOBS)
+    changed = ConsumerConfig(**{**wanted.__dict__, "max_ack_pending": 7})
+    await jetstream.add_consumer("JOBS", changed)
+    try:
+        with pytest.raises(Misprovisioned, match="max_ack_pending=7"):
+            await assert_provisioned(client)
+    finally:
+        await provision(nats_url)
+        await assert_provisioned(client)
+        await client.close()
