@@ -1,1 +1,1 @@
-"""The telemetry service."""
+"""The telemetry service: what runs tell, stored once and read back."""

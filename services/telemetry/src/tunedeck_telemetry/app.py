@@ -1,0 +1,36 @@
+"""Builds the telemetry service: the only place that names its adapters."""
+
+from tunedeck_chassis import mongo
+from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
+from tunedeck_chassis.broker import create_broker
+from tunedeck_chassis.bus import Bus
+from tunedeck_chassis.health import health_router
+from tunedeck_chassis.service import run
+from tunedeck_telemetry import handlers
+from tunedeck_telemetry.curves import Curves
+from tunedeck_telemetry.ingest import Ingest
+from tunedeck_telemetry.projection import Directory
+from tunedeck_telemetry.repository import TelemetryRepository
+from tunedeck_telemetry.settings import TelemetrySettings
+from tunedeck_telemetry.summaries import Summaries
+
+PACKAGES = ("faststream", "nats-py", "pymongo")
+
+
+async def serve(settings: TelemetrySettings) -> None:
+    """Run the service until a signal."""
+    client = mongo.connect(settings)
+    broker = create_broker(settings, "telemetry", BlobStore(client[BLOBS_DATABASE]))
+    repository = TelemetryRepository(client, settings.telemetry_database)
+    directory = Directory(repository, Bus(broker))
+    curves = Curves(repository, directory)
+
+    async def database_problem() -> str | None:
+        return await mongo.problem(client)
+
+    broker.context.set_global("ingest", Ingest(repository))
+    broker.context.set_global("curves", curves)
+    broker.context.set_global("summaries", Summaries(curves, directory))
+    broker.include_router(handlers.router)
+    broker.include_router(health_router("telemetry", [database_problem], PACKAGES))
+    await run(broker, prepare=repository.prepare, close=client.close)

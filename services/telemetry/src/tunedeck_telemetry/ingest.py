@@ -1,0 +1,56 @@
+"""From messages of the streams to what is stored."""
+
+from collections.abc import Sequence
+
+from tunedeck_contracts.events import JobEvent
+from tunedeck_contracts.subjects import TrainingKind
+from tunedeck_contracts.training import LogRecorded, LossRecorded, ResourcesRecorded
+from tunedeck_telemetry.projection import Totals, from_event
+from tunedeck_telemetry.repository import Kind, Point, TelemetryRepository
+
+Recorded = LossRecorded | ResourcesRecorded | LogRecorded
+
+
+def decode(subject: str, data: bytes) -> Recorded:
+    """One message of the stream TRAINING.
+
+    Raises:
+        ValueError: it is not what its subject says.
+    """
+    kind = TrainingKind(subject.split(".")[1])
+    message: type[Recorded] = {
+        TrainingKind.LOSS: LossRecorded,
+        TrainingKind.RESOURCES: ResourcesRecorded,
+        TrainingKind.LOG: LogRecorded,
+    }[kind]
+    return message.model_validate_json(data)
+
+
+class Ingest:
+    """Stores what comes, in any order and as often as it comes."""
+
+    def __init__(self, repository: TelemetryRepository) -> None:
+        self._repository = repository
+
+    async def job_event(self, event: JobEvent) -> None:
+        """A change of a job."""
+        await self._repository.project(from_event(event))
+
+    async def recorded(self, batch: Sequence[Recorded]) -> None:
+        """Points, samples and lines, with what the newest points say of their runs' lengths."""
+        await self._repository.store([to_point(one) for one in batch])
+        newest = {one.job_id: one for one in batch if isinstance(one, LossRecorded)}
+        for job_id, loss in newest.items():
+            totals = Totals(loss.total, loss.total_steps, loss.total_epochs)
+            await self._repository.set_totals(job_id, loss.fence, totals)
+
+
+def to_point(recorded: Recorded) -> Point:
+    """The key and the value under which a message is stored."""
+    match recorded:
+        case LossRecorded(job_id=job, fence=fence, point=point):
+            return Point(Kind.LOSS, job, fence, point.iteration, point.timestamp, point)
+        case ResourcesRecorded(job_id=job, fence=fence, number=number, sample=sample):
+            return Point(Kind.RESOURCES, job, fence, number, sample.timestamp, sample)
+        case LogRecorded(job_id=job, fence=fence, line=line):
+            return Point(Kind.LOG, job, fence, line.number, line.timestamp, line)

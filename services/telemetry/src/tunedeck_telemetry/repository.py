@@ -1,0 +1,211 @@
+"""Points in bucket documents of 100, each set under its own number: a point stored twice is stored once."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pymongo import ASCENDING, DESCENDING, UpdateOne
+from pymongo.errors import DuplicateKeyError
+
+from tunedeck_chassis.mongo import Client, Document
+from tunedeck_contracts.jobs import Status
+from tunedeck_contracts.message import Message
+from tunedeck_telemetry.ownership import Tenure
+from tunedeck_telemetry.projection import KnownJob, Totals
+
+BUCKET = 100
+IDLE_KEPT = timedelta(hours=24)
+IDLE_FENCE = 0
+
+
+class Kind(StrEnum):
+    """What is stored under its own numbers."""
+
+    LOSS = "loss"
+    RESOURCES = "resources"
+    LOG = "log"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One thing to store: its key and its value."""
+
+    kind: Kind
+    job_id: str
+    fence: int
+    number: int
+    at: datetime
+    value: Message
+
+
+class TelemetryRepository:
+    """The only place that knows telemetry's documents."""
+
+    def __init__(self, client: Client, database: str) -> None:
+        self._points = client[database]["points"]
+        self._jobs = client[database]["jobs"]
+
+    async def prepare(self) -> None:
+        """Create the indexes."""
+        key = [("kind", ASCENDING), ("job", ASCENDING), ("fence", ASCENDING), ("bucket", ASCENDING)]
+        await self._points.create_index(key, unique=True)
+        await self._points.create_index([("kind", ASCENDING), ("fence", ASCENDING), ("to", DESCENDING)])
+        await self._points.create_index([("expires_at", ASCENDING)], expireAfterSeconds=0)
+        await self._jobs.create_index([("started_at", DESCENDING)])
+
+    async def store(self, points: Sequence[Point]) -> None:
+        """Store a batch, in any order, as often as it comes."""
+        if points:
+            await self._points.bulk_write([_update(point) for point in points], ordered=False)
+
+    async def set_totals(self, job_id: str, fence: int, totals: Totals) -> None:
+        """Keep what the newest run says of its length."""
+        await self._jobs.update_one(
+            {"_id": job_id, "$or": [{"totals.fence": {"$lte": fence}}, {"totals": None}]},
+            {"$set": {"totals": {"fence": fence, **totals.__dict__}}},
+        )
+
+    async def newest(
+        self, kind: Kind, job_id: str, fence: int, *, after: int = 0, upto: int | None = None, count: int
+    ) -> list[Document]:
+        """The newest values with `after < number <= upto`, oldest first."""
+        query = _span(kind, job_id, fence, after, upto)
+        found: list[Document] = []
+        async for bucket in self._points.find(query).sort("bucket", DESCENDING):
+            found = _values(bucket, after, upto) + found
+            if len(found) >= count:
+                break
+        return found[-count:]
+
+    async def first(
+        self, kind: Kind, job_id: str, fence: int, *, after: int, upto: int | None, count: int
+    ) -> list[Document]:
+        """The first values with `after < number <= upto`."""
+        query = _span(kind, job_id, fence, after, upto)
+        found: list[Document] = []
+        async for bucket in self._points.find(query).sort("bucket", ASCENDING):
+            found += _values(bucket, after, upto)
+            if len(found) >= count:
+                break
+        return found[:count]
+
+    async def between(
+        self, kind: Kind, job_id: str, fence: int, start: datetime, end: datetime
+    ) -> list[Document]:
+        """The values taken from `start` to `end` (whole buckets) and the bucket before, by time."""
+        run = {"kind": kind.value, "job": job_id, "fence": fence}
+        before = self._points.find({**run, "to": {"$lt": start}}).sort("bucket", DESCENDING).limit(1)
+        during = self._points.find({**run, "to": {"$gte": start}, "from": {"$lte": end}})
+        buckets = [one async for one in before] + [one async for one in during.sort("bucket", ASCENDING)]
+        return [value for bucket in buckets for value in _values(bucket, 0, None)]
+
+    async def stored_up_to(self, kind: Kind, job_id: str, fence: int, after: int) -> int:
+        """The highest number such that every number from `after` + 1 to it is stored."""
+        reached = after
+        query = _span(kind, job_id, fence, after, None)
+        async for bucket in self._points.find(query).sort("bucket", ASCENDING):
+            while str(reached + 1) in bucket["p"]:
+                reached += 1
+            if reached + 1 < (bucket["bucket"] + 1) * BUCKET:
+                break
+        return reached
+
+    async def fences(self, kind: Kind, job_id: str) -> list[int]:
+        """The fences that have told something of this kind."""
+        return sorted(await self._points.distinct("fence", {"kind": kind.value, "job": job_id}))
+
+    async def idle_samples(self, count: int) -> list[Document]:
+        """The newest samples of the idle trainer heard last, oldest first."""
+        query = {"kind": Kind.RESOURCES.value, "fence": IDLE_FENCE}
+        newest = await self._points.find_one(query, sort=[("to", DESCENDING)])
+        if newest is None:
+            return []
+        found: list[Document] = []
+        async for bucket in self._points.find({**query, "job": newest["job"]}).sort("to", DESCENDING):
+            found += _values(bucket, 0, None)
+            if len(found) >= count:
+                break
+        return sorted(found, key=lambda value: value["timestamp"])[-count:]
+
+    async def known(self, uid: str) -> KnownJob | None:
+        """The projection of a job, or None."""
+        document = await self._jobs.find_one({"_id": uid})
+        return _known(document) if document else None
+
+    async def started_last(self) -> KnownJob | None:
+        """The job that a trainer took up last."""
+        document = await self._jobs.find_one({"started_at": {"$ne": None}}, sort=[("started_at", DESCENDING)])
+        return _known(document) if document else None
+
+    async def project(self, known: KnownJob) -> None:
+        """Store a job's newest state; an older revision only adds its tenures."""
+        fields = {
+            "rev": known.rev,
+            "status": known.status.value,
+            "training_mode": known.training_mode,
+            "fence": known.fence,
+            "total_epochs": known.total_epochs,
+            "started_at": known.started_at,
+            "ended_at": known.ended_at,
+            "last_iteration": known.last_iteration,
+        }
+        try:
+            await self._jobs.update_one(
+                {"_id": known.uid, "rev": {"$lt": known.rev}},
+                {"$set": fields, "$setOnInsert": {"tenures": [], "totals": None}},
+                upsert=True,
+            )
+        except DuplicateKeyError:
+            # The job is there with this revision or a newer one.
+            pass
+        if known.tenures:
+            held = [tenure.__dict__ for tenure in known.tenures]
+            await self._jobs.update_one({"_id": known.uid}, {"$addToSet": {"tenures": {"$each": held}}})
+
+
+def _update(point: Point) -> UpdateOne:
+    key = {
+        "kind": point.kind.value,
+        "job": point.job_id,
+        "fence": point.fence,
+        "bucket": point.number // BUCKET,
+    }
+    fields: Document = {f"p.{point.number}": point.value.model_dump()}
+    latest: Document = {"to": point.at}
+    if point.fence == IDLE_FENCE:
+        latest["expires_at"] = point.at + IDLE_KEPT
+    return UpdateOne(key, {"$set": fields, "$min": {"from": point.at}, "$max": latest}, upsert=True)
+
+
+def _span(kind: Kind, job_id: str, fence: int, after: int, upto: int | None) -> Document:
+    buckets: Document = {"$gte": (after + 1) // BUCKET}
+    if upto is not None:
+        buckets["$lte"] = upto // BUCKET
+    return {"kind": kind.value, "job": job_id, "fence": fence, "bucket": buckets}
+
+
+def _values(bucket: Document, after: int, upto: int | None) -> list[Document]:
+    numbers: Iterable[int] = sorted(map(int, bucket["p"]))
+    return [
+        {**bucket["p"][str(number)], "fence": bucket["fence"]}
+        for number in numbers
+        if number > after and (upto is None or number <= upto)
+    ]
+
+
+def _known(document: Document) -> KnownJob:
+    totals = document["totals"] or {}
+    return KnownJob(
+        uid=document["_id"],
+        rev=document["rev"],
+        status=Status(document["status"]),
+        training_mode=document["training_mode"],
+        fence=document["fence"],
+        total_epochs=document["total_epochs"],
+        started_at=document["started_at"],
+        ended_at=document["ended_at"],
+        last_iteration=document["last_iteration"],
+        tenures=tuple(Tenure(**tenure) for tenure in document["tenures"]),
+        totals=Totals(totals.get("points", 0), totals.get("steps", 0), totals.get("epochs", 0)),
+    )
