@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 
+from tunedeck_chassis.mongo import Document
 from tunedeck_contracts.errors import Unavailable
 from tunedeck_contracts.telemetry import (
     GetHistory,
@@ -59,10 +60,7 @@ class Curves:
             Unavailable: there are none. NotFound: there is no such job.
         """
         job = await self._directory.focus(job_id)
-        found = []
-        for fence in reversed(await self._repository.fences(Kind.RESOURCES, job.uid)) if job else []:
-            found = await self._repository.newest(Kind.RESOURCES, job.uid, fence, count=count)
-            break
+        found = await self._samples_of(job.uid, count) if job else []
         if not found:
             found = await self._repository.idle_samples(count)
         if not found:
@@ -113,6 +111,12 @@ class Curves:
             if len(lines) >= count:
                 break
         return LogList(job_id=job.uid, lines=lines)
+
+    async def _samples_of(self, job_id: str, count: int) -> list[Document]:
+        fences = await self._repository.fences(Kind.RESOURCES, job_id)
+        if not fences:
+            return []
+        return await self._repository.newest(Kind.RESOURCES, job_id, fences[-1], count=count)
 
     async def _spans(self, job: KnownJob) -> list[Span]:
         # A point may be here before the event that tells its fence: such a fence began at the start.

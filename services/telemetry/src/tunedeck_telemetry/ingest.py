@@ -17,13 +17,13 @@ def decode(subject: str, data: bytes) -> Recorded:
     Raises:
         ValueError: it is not what its subject says.
     """
-    kind = TrainingKind(subject.split(".")[1])
-    message: type[Recorded] = {
-        TrainingKind.LOSS: LossRecorded,
-        TrainingKind.RESOURCES: ResourcesRecorded,
-        TrainingKind.LOG: LogRecorded,
-    }[kind]
-    return message.model_validate_json(data)
+    match TrainingKind(subject.split(".")[1]):
+        case TrainingKind.LOSS:
+            return LossRecorded.model_validate_json(data)
+        case TrainingKind.RESOURCES:
+            return ResourcesRecorded.model_validate_json(data)
+        case TrainingKind.LOG:
+            return LogRecorded.model_validate_json(data)
 
 
 class Ingest:

@@ -45,6 +45,7 @@ class TelemetryRepository:
     def __init__(self, client: Client, database: str) -> None:
         self._points = client[database]["points"]
         self._jobs = client[database]["jobs"]
+        self._totals = client[database]["totals"]
 
     async def prepare(self) -> None:
         """Create the indexes."""
@@ -61,9 +62,11 @@ class TelemetryRepository:
 
     async def set_totals(self, job_id: str, fence: int, totals: Totals) -> None:
         """Keep what the newest run says of its length."""
-        await self._jobs.update_one(
-            {"_id": job_id, "$or": [{"totals.fence": {"$lte": fence}}, {"totals": None}]},
-            {"$set": {"totals": {"fence": fence, **totals.__dict__}}},
+        # Not in the job's document: a run's first point may be here before the job's first event.
+        told = {"_id": job_id, "fence": fence, **totals.__dict__}
+        is_newer = {"$gt": [{"$ifNull": ["$fence", 0]}, fence]}
+        await self._totals.update_one(
+            {"_id": job_id}, [{"$replaceWith": {"$cond": [is_newer, "$$ROOT", {"$literal": told}]}}], upsert=True
         )
 
     async def newest(
@@ -131,12 +134,16 @@ class TelemetryRepository:
     async def known(self, uid: str) -> KnownJob | None:
         """The projection of a job, or None."""
         document = await self._jobs.find_one({"_id": uid})
-        return _known(document) if document else None
+        return await self._known(document) if document else None
 
     async def started_last(self) -> KnownJob | None:
         """The job that a trainer took up last."""
         document = await self._jobs.find_one({"started_at": {"$ne": None}}, sort=[("started_at", DESCENDING)])
-        return _known(document) if document else None
+        return await self._known(document) if document else None
+
+    async def _known(self, document: Document) -> KnownJob:
+        totals = await self._totals.find_one({"_id": document["_id"]}) or {}
+        return _known(document, Totals(totals.get("points", 0), totals.get("steps", 0), totals.get("epochs", 0)))
 
     async def project(self, known: KnownJob) -> None:
         """Store a job's newest state; an older revision only adds its tenures."""
@@ -153,7 +160,7 @@ class TelemetryRepository:
         try:
             await self._jobs.update_one(
                 {"_id": known.uid, "rev": {"$lt": known.rev}},
-                {"$set": fields, "$setOnInsert": {"tenures": [], "totals": None}},
+                {"$set": fields, "$setOnInsert": {"tenures": []}},
                 upsert=True,
             )
         except DuplicateKeyError:
@@ -194,8 +201,7 @@ def _values(bucket: Document, after: int, upto: int | None) -> list[Document]:
     ]
 
 
-def _known(document: Document) -> KnownJob:
-    totals = document["totals"] or {}
+def _known(document: Document, totals: Totals) -> KnownJob:
     return KnownJob(
         uid=document["_id"],
         rev=document["rev"],
@@ -207,5 +213,5 @@ def _known(document: Document) -> KnownJob:
         ended_at=document["ended_at"],
         last_iteration=document["last_iteration"],
         tenures=tuple(Tenure(**tenure) for tenure in document["tenures"]),
-        totals=Totals(totals.get("points", 0), totals.get("steps", 0), totals.get("epochs", 0)),
+        totals=totals,
     )

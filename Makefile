@@ -1,0 +1,28 @@
+SHELL := /bin/bash
+BIN := .venv/bin
+TYPED := $(wildcard libs/*/src/*) $(wildcard services/*/src/*) $(wildcard cli/src/*)
+
+.PHONY: setup demo up test check schemas clean
+
+setup:            ## The virtual environment and the bundled model; does nothing the second time
+	@scripts/set_up.sh
+
+demo: setup       ## Fine-tune the bundled model through the whole system
+	@exec $(BIN)/tunedeck demo
+
+up: setup         ## Run the whole stack until Ctrl-C
+	@exec $(BIN)/tunedeck up
+
+test: setup       ## Every test
+	@exec $(BIN)/python -m pytest tests
+
+check: setup      ## Lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict $(TYPED)
+
+schemas: setup    ## Write the golden schemas of the messages again
+	$(BIN)/python scripts/write_schemas.py
+
+clean:            ## Remove the virtual environment, caches, and all data of the stack
+	rm -rf .venv .tunedeck .mypy_cache .ruff_cache .pytest_cache .hypothesis

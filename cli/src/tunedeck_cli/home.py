@@ -1,0 +1,89 @@
+"""The folder of one embedded stack."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunedeck_cli.errors import CommandFailed
+
+_FOLDERS = ("data/nats", "data/mongo", "logs", "models", "adapters", "work", "run")
+_LONGEST_SOCKET_PATH = 100
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a stack keeps its data, logs, models and adapters."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls) -> "Home":
+        """`TUNEDECK_HOME`, or `.tunedeck` in the current folder."""
+        return cls(Path(os.environ.get("TUNEDECK_HOME") or ".tunedeck").resolve())
+
+    @property
+    def nats_data(self) -> Path:
+        return self.root / "data" / "nats"
+
+    @property
+    def mongo_data(self) -> Path:
+        return self.root / "data" / "mongo"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def adapters(self) -> Path:
+        return self.root / "adapters"
+
+    @property
+    def downloads(self) -> Path:
+        return self.root / "adapters-download"
+
+    @property
+    def work(self) -> Path:
+        return self.root / "work"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def socket(self) -> Path:
+        """supervisord's own socket. Raises CommandFailed where the path is too long for one."""
+        path = self.run / "supervisor.sock"
+        if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+            raise CommandFailed(f"{path} is too long for a socket: set TUNEDECK_HOME to a shorter path.")
+        return path
+
+    def create(self) -> None:
+        """Make the folders that are missing; only this user may read them."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in _FOLDERS:
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the home for one stack. Raises CommandFailed, naming the process that has it."""
+        self.create()
+        with (self.run / "lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                holder = lock.read().strip() or "unknown"
+                raise CommandFailed(
+                    f"A stack already runs in {self.root} (process {holder}): stop it, or set TUNEDECK_HOME."
+                ) from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield

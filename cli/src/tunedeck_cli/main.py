@@ -1,0 +1,118 @@
+"""The commands."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tunedeck_chassis.provisioning import Misprovisioned
+from tunedeck_chassis.provisioning import provision as provision_server
+from tunedeck_chassis.settings import ServiceSettings
+from tunedeck_cli import bundled_model
+from tunedeck_cli import demo as demonstration
+from tunedeck_cli.client import Client
+from tunedeck_cli.errors import CommandFailed
+from tunedeck_cli.home import Home
+from tunedeck_cli.stack import Stack
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Tunedeck: fine-tune and watch.",
+)
+models = typer.Typer(no_args_is_help=True, help="The models on this machine.")
+app.add_typer(models, name="models")
+
+console = Console(highlight=False)
+INTERRUPTED = 130
+
+
+@app.command()
+def up() -> None:
+    """Run the whole stack on this machine until Ctrl-C."""
+    home = Home.from_environment()
+    with _running(home) as stack:
+        _say_addresses(stack)
+        console.print("Ctrl-C stops everything.")
+        while stack.supervisor.running:
+            time.sleep(1)
+        raise CommandFailed(f"supervisord ended; its log is {home.logs / 'supervisord.log'}.")
+
+
+@app.command()
+def demo(
+    examples: Annotated[Path, typer.Option(help="Folder with python-docs.csv.")] = Path("examples"),
+) -> None:
+    """Start the stack, fine-tune the bundled model through it, and stop it."""
+    home = Home.from_environment()
+    files = demonstration.Examples(examples)
+    home.create()
+    bundled_model.prepare(home.models)
+    with _running(home) as stack, Client(stack.api_url, stack.monitor_url) as client:
+        succeeded = demonstration.run(client, home, files, console)
+        _say_addresses(stack)
+        console.print("`make up` keeps the same stack running.")
+    raise typer.Exit(0 if succeeded else 1)
+
+
+@app.command()
+def provision() -> None:
+    """Make or update the streams and consumers on the NATS server of TUNEDECK_NATS_URL."""
+    try:
+        asyncio.run(provision_server(ServiceSettings().nats_url))
+    except Misprovisioned as error:
+        raise CommandFailed(str(error)) from error
+
+
+@models.command()
+def prepare() -> None:
+    """Convert the bundled model to safetensors, unless that was done."""
+    home = Home.from_environment()
+    home.create()
+    converted = bundled_model.prepare(home.models)
+    folder = bundled_model.folder(home.models)
+    console.print(f"{'Converted into' if converted else 'Already in'} {folder}", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _running(home: Home) -> Iterator[Stack]:
+    stack = Stack(home, say=lambda sentence: console.print(sentence, markup=False))
+    try:
+        stack.start()
+        yield stack
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        # A second Ctrl-C would leave half of it running.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        console.print("Stopping")
+        stack.stop()
+
+
+def _say_addresses(stack: Stack) -> None:
+    for name, url in (("API", stack.api_url), ("Monitor", stack.monitor_url)):
+        console.print(f"{name}: {url}   docs: {url}/docs")
+
+
+def main() -> None:
+    """Run the command; a failure is one message and exit status 1, Ctrl-C or SIGTERM is 130."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Started from a script in the background, SIGINT is ignored unless this is said.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        app()
+    except CommandFailed as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""The embedded stack: nats-server, mongod, provisioning and the five services on this machine."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from tunedeck_cli import ports, replica_set, server_commands
+from tunedeck_cli.errors import CommandFailed
+from tunedeck_cli.home import Home
+from tunedeck_cli.ports import LOOPBACK, Ports
+from tunedeck_cli.supervisor import Supervisor
+from tunedeck_cli.supervisor_config import PROVISION, Program, configuration, service_programs
+
+START_SECONDS = 120.0
+_WELL = {"RUNNING"}
+_TAIL_LINES = 15
+
+
+def _quiet(_: str) -> None:
+    """Tells nobody."""
+
+
+class Stack:
+    """Starts everything, waits until it is well, and stops it all.
+
+    `say` gets a sentence at each stage. `with_services=False` starts the two servers alone.
+    `environment` is added to what the services get.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        wanted: Ports | None = None,
+        say: Callable[[str], None] = _quiet,
+        with_services: bool = True,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.home = home
+        self.wanted = wanted or Ports()
+        self.ports = self.wanted
+        self.supervisor = Supervisor(home)
+        self._say = say
+        self._with_services = with_services
+        self._environment = environment or {}
+        self._held = contextlib.ExitStack()
+
+    @property
+    def api_url(self) -> str:
+        """Where the main API answers."""
+        return f"http://{LOOPBACK}:{self.ports.api}"
+
+    @property
+    def monitor_url(self) -> str:
+        """Where the training monitor answers."""
+        return f"http://{LOOPBACK}:{self.ports.monitor}"
+
+    @property
+    def nats_url(self) -> str:
+        """The bus."""
+        return server_commands.nats_url(self.ports.nats)
+
+    @property
+    def mongo_url(self) -> str:
+        """The database."""
+        return server_commands.mongo_url(self.ports.mongo)
+
+    def start(self, seconds: float = START_SECONDS) -> None:
+        """Start and wait until healthy. CommandFailed names the program that is down, with its last lines."""
+        self._held.enter_context(self.home.locked())
+        try:
+            self.ports = ports.choose(self.wanted)
+            for sentence in ports.differences(self.wanted, self.ports):
+                self._say(sentence)
+            deadline = time.monotonic() + seconds
+            self._start_supervisor()
+            self._say("Starting nats-server and mongod")
+            replica_set.initiate(self.ports.mongo, seconds=seconds)
+            if self._with_services:
+                self._say("Starting catalog, jobs, telemetry, trainer and gateway")
+            self._wait_until_well(deadline)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop everything that `start` started, and give the home back. Does nothing the second time."""
+        self.supervisor.stop()
+        self._held.close()
+
+    def log_tail(self, program: str, lines: int = _TAIL_LINES) -> str:
+        """The last lines of a program's log."""
+        path = self.home.logs / f"{program}.log"
+        if not path.is_file():
+            return ""
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+
+    def service_environment(self) -> dict[str, str]:
+        """What the services get on top of this process's environment."""
+        return {
+            "TUNEDECK_NATS_URL": self.nats_url,
+            "TUNEDECK_MONGO_URL": self.mongo_url,
+            "TUNEDECK_MODELS_DIR": str(self.home.models),
+            "TUNEDECK_WORK_DIR": str(self.home.work),
+            "TUNEDECK_ADAPTERS_DIR": str(self.home.adapters),
+            "TUNEDECK_PORT": str(self.ports.api),
+            "TUNEDECK_MONITOR_PORT": str(self.ports.monitor),
+            "TUNEDECK_LOG_LEVEL": os.environ.get("TUNEDECK_LOG_LEVEL", "INFO"),
+            **self._environment,
+        }
+
+    def _start_supervisor(self) -> None:
+        nats_configuration = self.home.run / "nats.conf"
+        nats_configuration.write_text(
+            server_commands.nats_configuration(self.ports.nats, self.home.nats_data)
+        )
+        text = configuration(
+            self.home,
+            self._servers(nats_configuration),
+            service_programs() if self._with_services else [],
+        )
+        self.supervisor.start(text, {**os.environ, **self.service_environment()})
+
+    def _servers(self, nats_configuration: Path) -> list[Program]:
+        mongod = server_commands.mongod_command(self.ports.mongo, self.home.mongo_data)
+        return [
+            Program("nats", server_commands.nats_command(nats_configuration), priority=10),
+            Program("mongod", mongod, priority=10),
+        ]
+
+    def _wait_until_well(self, deadline: float) -> None:
+        while time.monotonic() < deadline:
+            if not self.supervisor.running:
+                raise CommandFailed(f"supervisord ended:\n{self._supervisor_output()}")
+            if self._is_well():
+                return
+            time.sleep(0.2)
+        raise CommandFailed(self._diagnosis())
+
+    def _is_well(self) -> bool:
+        if self._down():
+            return False
+        return self._api_healthy() if self._with_services else ports.accepts(self.ports.nats)
+
+    def _down(self) -> list[str]:
+        """Programs that should run and do not."""
+        states = self.supervisor.states()
+        if not states:
+            return ["supervisord"]
+        return [
+            name
+            for name, state in states.items()
+            if state not in (_WELL | {"EXITED"} if name == PROVISION else _WELL)
+        ]
+
+    def _api_healthy(self) -> bool:
+        try:
+            return httpx.get(f"{self.api_url}/api/health", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def _supervisor_output(self) -> str:
+        return (self.home.logs / "supervisord.out").read_text(errors="replace")[-2000:]
+
+    def _diagnosis(self) -> str:
+        down = self._down()
+        states = self.supervisor.states()
+        parts = [f"The stack did not become healthy in time; GET {self.api_url}/api/health is not 200."]
+        for name in down or ["gateway"]:
+            parts.append(
+                f"{name} is {states.get(name, 'silent')}; the end of its log:\n{self.log_tail(name)}"
+            )
+        parts.append(f"All logs are in {self.home.logs}.")
+        return "\n".join(parts)

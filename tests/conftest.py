@@ -1,0 +1,67 @@
+"""The real servers that connected tests use, one of each a test run, and the whole stack."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.servers import MongoServer, NatsServer
+from tests.support.tiny_model import build_tiny_model
+from tunedeck_cli import ports
+from tunedeck_cli.home import Home
+from tunedeck_cli.stack import Stack
+
+TINY_MODEL = "local/tiny"
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """nats-server with JetStream. A test that kills it makes one of its own."""
+    server = NatsServer(tmp_path_factory.mktemp("nats"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def nats_url(nats_server: NatsServer) -> str:
+    """The address of the session's nats-server."""
+    return nats_server.url
+
+
+@pytest.fixture(scope="session")
+def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
+    """mongod, a replica set of one. A test that kills it makes one of its own."""
+    server = MongoServer(tmp_path_factory.mktemp("mongo"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def mongo_url(mongo_server: MongoServer) -> str:
+    """The address of the session's mongod."""
+    return mongo_server.url
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """The whole stack; `local/tiny` is the model to train."""
+
+    api_url: str
+    monitor_url: str
+    home: Path
+    stack: Stack
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """All processes on free ports in a temporary home."""
+    home = Home(tmp_path_factory.mktemp("stack") / "home")
+    home.create()
+    build_tiny_model(home.models / TINY_MODEL)
+    whole = Stack(home, wanted=ports.ANY)
+    whole.start()
+    yield RunningStack(whole.api_url, whole.monitor_url, home.root, whole)
+    whole.stop()

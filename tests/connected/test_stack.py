@@ -1,0 +1,94 @@
+"""The embedded servers: started again when they die, moved, and gone when stopped."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pymongo
+import pytest
+
+from tests.support.servers import MongoServer, wait_for
+from tunedeck_cli import ports
+from tunedeck_cli.errors import CommandFailed
+from tunedeck_cli.home import Home
+from tunedeck_cli.stack import Stack
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Stack]:
+    """nats-server and mongod under supervisord, without the services."""
+    stack = Stack(Home(tmp_path / "home"), wanted=ports.ANY, with_services=False)
+    stack.start()
+    yield stack
+    stack.stop()
+
+
+def family() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+def living(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.connected
+@pytest.mark.parametrize("program", ["nats", "mongod"])
+def test_a_server_that_dies_is_started_again(servers: Stack, program: str) -> None:
+    first = servers.supervisor.pid(program)
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    wait_for("another process", lambda: servers.supervisor.pid(program) not in (None, first))
+    port = servers.ports.nats if program == "nats" else servers.ports.mongo
+    wait_for("its port", lambda: ports.accepts(port))
+
+
+@pytest.mark.connected
+def test_stopping_leaves_no_process_and_keeps_the_data(tmp_path: Path) -> None:
+    before = family()
+    stack = Stack(Home(tmp_path / "home"), wanted=ports.ANY, with_services=False)
+    stack.start()
+    started = [one for one in family() if one not in before]
+    with pymongo.MongoClient(stack.mongo_url) as client:
+        client["probe"]["rows"].insert_one({"_id": 1})
+    stack.stop()
+    assert len(started) >= 3
+    assert living(started) == []
+
+    # The second start has other ports, which the replica set has to follow.
+    stack.start()
+    with pymongo.MongoClient(stack.mongo_url) as client:
+        assert client["probe"]["rows"].count_documents({}) == 1
+    stack.stop()
+
+
+@pytest.mark.connected
+def test_servers_do_not_outlive_supervisord(servers: Stack) -> None:
+    nats, mongod = servers.supervisor.pid("nats"), servers.supervisor.pid("mongod")
+    assert nats is not None
+    assert mongod is not None
+    below = [psutil.Process(nats), psutil.Process(mongod)]
+    parent = below[0].parent()
+    assert parent is not None
+    parent.kill()
+    wait_for("the end of the servers", lambda: living(below) == [])
+
+
+@pytest.mark.connected
+def test_second_stack_in_one_home_is_refused(servers: Stack) -> None:
+    with pytest.raises(CommandFailed, match="already runs"):
+        Stack(servers.home, wanted=ports.ANY, with_services=False).start()
+    assert servers.supervisor.running
+
+
+@pytest.mark.connected
+def test_killed_mongod_keeps_what_it_acknowledged(tmp_path: Path) -> None:
+    server = MongoServer(tmp_path)
+    server.start()
+    with pymongo.MongoClient(server.url, w="majority", journal=True) as client:
+        client["probe"]["rows"].insert_many([{"_id": number} for number in range(50)])
+        server.kill()
+        server.start()
+        assert client["probe"]["rows"].count_documents({}) == 50
+    server.stop()
