@@ -83,7 +83,7 @@ async def service(nats_url: str, mongo_url: str) -> AsyncIterator[Service]:
         mongo_url=mongo_url,
         jobs_database=f"jobs_{uuid.uuid4().hex[:12]}",
         lease_seconds=0.4,
-        sweep_seconds=0.05,
+        lease_sweep_seconds=0.05,
     )
     client = mongo.connect(settings)
     broker = create_broker(settings, "jobs")

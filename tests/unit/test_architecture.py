@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SERVICES = ("gateway", "catalog", "jobs", "trainer", "telemetry")
 ROOMS = ("__main__.py", "app.py", "settings.py", "py.typed")
-SUBJECT = re.compile(r"""["'](?:rpc|job|training|dlq)\.[a-z*>{]""")
+SUBJECT = re.compile(r"""["'](?:rpc\.|dlq\.|job\.(?:start|event)\b|training\.(?:loss|resources|log|\*)\b)""")
 TRAINING_LIBRARIES = {"torch", "transformers", "peft", "accelerate", "safetensors"}
 LONGEST_FILE = 300
 

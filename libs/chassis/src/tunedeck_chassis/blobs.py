@@ -132,9 +132,7 @@ class BlobStore:
         async for data in _of_equal_size(chunks):
             digest.update(data)
             size += len(data)
-            await _to_the_end(
-                self._chunks.insert_one({"files_id": blob_id, "n": n, "data": Binary(data)})
-            )
+            await _to_the_end(self._chunks.insert_one({"files_id": blob_id, "n": n, "data": Binary(data)}))
             n += 1
         return Blob(id=blob_id, sha256=digest.hexdigest(), size=size)
 
@@ -215,7 +213,7 @@ async def _of_equal_size(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
 
 
 async def _to_the_end(write: Coroutine[Any, Any, Result]) -> Result:
-    """Await a write that a cancellation must not leave half known: it finishes, then the cancellation goes on."""
+    """Await a write that a cancellation must not leave half known: it ends, then the cancellation goes on."""
     task = asyncio.ensure_future(write)
     try:
         return await asyncio.shield(task)

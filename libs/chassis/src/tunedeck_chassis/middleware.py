@@ -57,12 +57,18 @@ def as_tunedeck_error(error: Exception) -> TunedeckError:
 def validation_failed(error: ValidationError) -> ValidationFailed:
     """Every wrong field at once, each with its path."""
     problems = [
-        FieldProblem(loc=".".join(str(part) for part in found["loc"]) or "body", message=found["msg"])
+        FieldProblem(loc=_path(found["loc"]), message=found["msg"])
         for found in error.errors(include_url=False, include_input=False, include_context=False)
     ]
     sentence = "; ".join(f"{problem.loc}: {problem.message}" for problem in problems[:3])
     more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
     return ValidationFailed(f"The request is not valid: {sentence}{more}.", problems)
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    # FastStream validates a call: the first part is the name of the handler's argument.
+    inner = loc[1:] if loc and loc[0] == "message" else loc
+    return ".".join(map(str, inner)) or "body"
 
 
 def is_past_deadline(headers: dict[str, str]) -> bool:
@@ -104,8 +110,10 @@ class ServiceMiddleware(BaseMiddleware[Any, Any]):
             return await self._replies.success(reply, status_of(msg.raw_message.subject))
         except Exception as error:
             told = as_tunedeck_error(error)
-            if told.status_code >= 500:
+            if isinstance(told, InternalError):
                 log.error("request_failed", subject=msg.raw_message.subject, exc_info=error)
+            elif told.status_code >= 500:
+                log.warning("request_refused", subject=msg.raw_message.subject, error=told.detail)
             return self._replies.failure(told.reply())
 
     async def _stream_message(self, call_next: Callable[[Any], Awaitable[Any]], msg: NatsMessage) -> None:

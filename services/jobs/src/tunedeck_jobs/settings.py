@@ -11,5 +11,5 @@ class JobsSettings(ServiceSettings):
     jobs_database: str = Field(default="tunedeck_jobs", description="MongoDB database of the jobs.")
     lease_seconds: float = Field(default=30.0, gt=0, description="A trainer unheard of for this long loses its job.")
     beat_seconds: float = Field(default=5.0, gt=0, description="How often a trainer says that it lives.")
-    sweep_seconds: float = Field(default=5.0, gt=0, description="How often leases that ran out are looked for.")
+    lease_sweep_seconds: float = Field(default=5.0, gt=0, description="How often leases that ran out are looked for.")
     max_attempts: int = Field(default=3, ge=1, description="Claims of one job before a lost worker fails it.")

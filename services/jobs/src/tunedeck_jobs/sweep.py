@@ -44,7 +44,7 @@ class Sweep:
             except Exception as error:
                 self._known_contact = None
                 log.warning("sweep_rests", error=repr(error))
-            await asyncio.sleep(self._settings.sweep_seconds)
+            await asyncio.sleep(self._settings.lease_sweep_seconds)
 
     async def sweep(self) -> int:
         """Take back every job whose lease ran out; return how many. Resting, it takes none."""

@@ -1,1 +1,1 @@
-"""The trainer service."""
+"""The trainer service: one training process at a time, and everything it tells."""

@@ -1,0 +1,18 @@
+"""`python -m tunedeck_catalog`."""
+
+import asyncio
+
+from tunedeck_catalog.app import serve
+from tunedeck_catalog.settings import CatalogSettings
+from tunedeck_chassis.logs import configure
+
+
+def main() -> None:
+    """Run the service until a signal."""
+    settings = CatalogSettings()
+    configure("catalog", settings.log_level)
+    asyncio.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

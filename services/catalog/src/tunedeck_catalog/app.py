@@ -1,0 +1,77 @@
+"""Builds the catalog service: the only place that names its adapters."""
+
+import asyncio
+
+import structlog
+from faststream.nats import NatsBroker
+from pymongo.errors import PyMongoError
+
+from tunedeck_catalog import handlers
+from tunedeck_catalog.datasets import Datasets
+from tunedeck_catalog.folders import ModelFolders
+from tunedeck_catalog.hub import Hub
+from tunedeck_catalog.models import Models, built_in_models
+from tunedeck_catalog.repository import CatalogRepository
+from tunedeck_catalog.settings import CatalogSettings
+from tunedeck_catalog.uploads import Uploads
+from tunedeck_chassis import mongo
+from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
+from tunedeck_chassis.broker import create_broker
+from tunedeck_chassis.health import health_router
+from tunedeck_chassis.service import run
+
+log = structlog.get_logger()
+
+PACKAGES = ("faststream", "huggingface_hub", "pandas", "pymongo")
+
+
+class Catalog:
+    """The service's parts, joined. The blobs are shared by the services of an installation."""
+
+    def __init__(self, settings: CatalogSettings, *, hub: Hub | None = None) -> None:
+        self.settings = settings
+        self.client = mongo.connect(settings)
+        self.blobs = BlobStore(self.client[BLOBS_DATABASE])
+        self.repository = CatalogRepository(self.client, settings.catalog_database)
+        self.hub = hub or Hub()
+        self.broker = self._create_broker()
+
+    async def prepare(self) -> None:
+        """Indexes, and the models of a new installation."""
+        await self.blobs.prepare()
+        await self.repository.prepare(built_in_models())
+
+    async def sweep(self) -> None:
+        """Remove blobs whose time is over, now and then: most of them are the catalog's uploads."""
+        while True:
+            try:
+                swept = await self.blobs.sweep()
+                log.info("blobs_swept", expired=swept.expired, orphaned=swept.orphaned)
+            except PyMongoError as error:
+                log.warning("sweep_failed", error=repr(error))
+            await asyncio.sleep(self.settings.sweep_seconds)
+
+    async def close(self) -> None:
+        """Close what was opened, the broker aside."""
+        self.hub.close()
+        await self.client.close()
+
+    def _create_broker(self) -> NatsBroker:
+        broker = create_broker(self.settings, "catalog", self.blobs)
+        uploads = Uploads(self.repository, self.blobs)
+        broker.context.set_global("uploads", uploads)
+        broker.context.set_global("datasets", Datasets(self.repository, self.blobs, uploads))
+        models = Models(self.repository, self.hub, ModelFolders(self.settings.models_dir))
+        broker.context.set_global("models", models)
+        broker.include_router(handlers.router)
+        broker.include_router(health_router("catalog", [self._database_problem], PACKAGES))
+        return broker
+
+    async def _database_problem(self) -> str | None:
+        return await mongo.problem(self.client)
+
+
+async def serve(settings: CatalogSettings) -> None:
+    """Run the service until a signal."""
+    catalog = Catalog(settings)
+    await run(catalog.broker, prepare=catalog.prepare, loops=[catalog.sweep], close=catalog.close)

@@ -1,0 +1,93 @@
+"""What the catalog service answers: decode, call, encode."""
+
+from typing import Annotated
+
+from faststream import Context
+from faststream.nats import NatsRouter
+
+from tunedeck_catalog.datasets import Datasets
+from tunedeck_catalog.models import Models
+from tunedeck_catalog.uploads import Uploads
+from tunedeck_chassis.broker import request_handler
+from tunedeck_contracts import rpc
+from tunedeck_contracts.datasets import (
+    CheckStoredUpload,
+    CheckUpload,
+    CreateDataset,
+    CsvPreview,
+    Dataset,
+    DatasetList,
+    ListDatasets,
+    ResolveDataset,
+    ResolvedDataset,
+)
+from tunedeck_contracts.models import (
+    AddModel,
+    FoundModels,
+    ListModels,
+    ModelAdded,
+    ModelCollection,
+    ResolvedModel,
+    ResolveModel,
+    SearchModels,
+)
+
+router = NatsRouter()
+
+UploadsContext = Annotated[Uploads, Context("uploads")]
+DatasetsContext = Annotated[Datasets, Context("datasets")]
+ModelsContext = Annotated[Models, Context("models")]
+
+
+@request_handler(router, rpc.UPLOAD_CHECK)
+async def check_upload(message: CheckUpload, uploads: UploadsContext) -> CsvPreview:
+    """`POST /api/preview-csv`, once the gateway has the file in the blob store."""
+    return await uploads.check(message)
+
+
+@request_handler(router, rpc.UPLOAD_RECHECK)
+async def recheck_upload(message: CheckStoredUpload, uploads: UploadsContext) -> CsvPreview:
+    """The same file with its columns mapped."""
+    return await uploads.recheck(message)
+
+
+@request_handler(router, rpc.DATASET_CREATE)
+async def create_dataset(message: CreateDataset, datasets: DatasetsContext) -> Dataset:
+    """`POST /api/datasets`."""
+    return await datasets.create(message)
+
+
+@request_handler(router, rpc.DATASET_LIST)
+async def list_datasets(message: ListDatasets, datasets: DatasetsContext) -> DatasetList:
+    """`GET /api/datasets`."""
+    return await datasets.list()
+
+
+@request_handler(router, rpc.DATASET_RESOLVE)
+async def resolve_dataset(message: ResolveDataset, datasets: DatasetsContext) -> ResolvedDataset:
+    """What the jobs service pins."""
+    return await datasets.resolve(message.reference)
+
+
+@request_handler(router, rpc.MODEL_LIST)
+async def list_models(message: ListModels, models: ModelsContext) -> ModelCollection:
+    """`GET /api/models`."""
+    return await models.list()
+
+
+@request_handler(router, rpc.MODEL_SEARCH)
+async def search_models(message: SearchModels, models: ModelsContext) -> FoundModels:
+    """`GET /api/models/search`."""
+    return await models.search(message.query, message.limit)
+
+
+@request_handler(router, rpc.MODEL_ADD)
+async def add_model(message: AddModel, models: ModelsContext) -> ModelAdded:
+    """`POST /api/models`."""
+    return await models.add(message)
+
+
+@request_handler(router, rpc.MODEL_RESOLVE)
+async def resolve_model(message: ResolveModel, models: ModelsContext) -> ResolvedModel:
+    """What the jobs service pins."""
+    return await models.resolve(message.id)

@@ -1,0 +1,51 @@
+"""Builds the trainer service and runs it."""
+
+from tunedeck_chassis import mongo, service
+from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
+from tunedeck_chassis.broker import create_broker
+from tunedeck_chassis.bus import Bus
+from tunedeck_chassis.health import health_router
+from tunedeck_trainer.handlers import listen_for_jobs
+from tunedeck_trainer.hardware import Hardware
+from tunedeck_trainer.idle import IdleReporter
+from tunedeck_trainer.journal import Journal
+from tunedeck_trainer.runner import Runner
+from tunedeck_trainer.settings import TrainerSettings
+from tunedeck_trainer.supervision import Surroundings
+
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "faststream")
+
+
+async def serve(settings: TrainerSettings) -> None:
+    """Run the service until a signal."""
+    journal = Journal(settings.work_dir)
+    hardware = Hardware(settings.work_dir)
+    client = mongo.connect(settings)
+    broker = create_broker(settings, "trainer")
+    bus = Bus(broker)
+    devices = settings.devices or [f"cuda:{index}" for index in range(hardware.gpu_count)] or ["cpu"]
+    trainer_id = settings.trainer_id or journal.trainer_id
+    around = Surroundings(
+        settings=settings,
+        trainer_id=trainer_id,
+        device=devices[0],
+        bus=bus,
+        blobs=BlobStore(client.get_database(BLOBS_DATABASE)),
+        hardware=hardware,
+    )
+    runner = Runner(around, journal, devices)
+    idle = IdleReporter(bus, hardware, journal, runner, trainer_id, settings.idle_sample_seconds)
+
+    async def mongo_problem() -> str | None:
+        return await mongo.problem(client)
+
+    broker.include_router(health_router("trainer", [mongo_problem], PACKAGES))
+
+    async def prepare() -> None:
+        await listen_for_jobs(bus, runner)
+
+    async def close() -> None:
+        await client.close()
+        journal.close()
+
+    await service.run(broker, prepare=prepare, loops=[runner.run, idle.run], close=close)

@@ -1,0 +1,170 @@
+"""Rows of a dataset as tokens: what the model reads, and which of it the loss counts."""
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_trainer.failures import BAD_DATA, RunFailed
+
+IGNORED = -100
+"""The label of a token that the loss does not count (torch's own `ignore_index`)."""
+
+_NAMED_ROWS = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question with its answer; `number` counts the rows of the file from 1."""
+
+    number: int
+    input: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row as tokens. `labels` is as long as `input_ids`: the token itself, or IGNORED."""
+
+    input_ids: list[int]
+    labels: list[int]
+    truncated: bool
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens that the loss counts; the first token of a text is never predicted."""
+        return sum(label != IGNORED for label in self.labels[1:])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Both sides of the split, and what was cut or left out."""
+
+    train: list[Example]
+    validation: list[Example]
+    truncated_rows: int
+    untrainable_rows: list[int]
+
+    @property
+    def warnings(self) -> Iterator[str]:
+        """Sentences for the job's log."""
+        if self.truncated_rows:
+            yield f"{self.truncated_rows} rows are longer than max_length and were cut."
+        if self.untrainable_rows:
+            named = ", ".join(str(number) for number in self.untrainable_rows[:_NAMED_ROWS])
+            more = ", ..." if len(self.untrainable_rows) > _NAMED_ROWS else ""
+            yield (
+                f"{len(self.untrainable_rows)} rows have no answer within max_length "
+                f"and were left out (rows {named}{more})."
+            )
+
+
+def prepare(rows_file: Path, tokenizer: Any, settings: Hyperparameters) -> Prepared:
+    """Read, tokenize and split the rows.
+
+    Raises:
+        RunFailed: fewer than two rows can be trained on.
+    """
+    rows = read_rows(rows_file)
+    encoded = {row.number: encode(row, tokenizer, settings.max_length) for row in rows}
+    untrainable = [number for number, example in encoded.items() if example.trained_tokens == 0]
+    usable = [row for row in rows if encoded[row.number].trained_tokens > 0]
+    train, validation = split(usable, settings)
+    return Prepared(
+        train=[encoded[row.number] for row in train],
+        # Neighbours of like length waste little on padding; the order changes no sum.
+        validation=sorted((encoded[row.number] for row in validation), key=lambda one: len(one.input_ids)),
+        truncated_rows=sum(example.truncated for example in encoded.values()),
+        untrainable_rows=untrainable,
+    )
+
+
+def read_rows(rows_file: Path) -> list[Row]:
+    """The rows of a JSON Lines file of objects with the strings `input` and `output`."""
+    rows = []
+    with rows_file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                values = json.loads(line)
+                rows.append(Row(number, str(values["input"]), str(values["output"])))
+            except (ValueError, KeyError, TypeError) as error:
+                raise RunFailed(
+                    BAD_DATA, f"Row {number} is no object with input and output: {error!r}"
+                ) from error
+    return rows
+
+
+def encode(row: Row, tokenizer: Any, max_length: int) -> Example:
+    """Tokens of the row in the model's chat form, cut at `max_length`.
+
+    Question and answer are tokenized apart, as they are when the tuned model is asked.
+    """
+    prompt, answer = chat_texts(row, tokenizer)
+    templated = tokenizer.chat_template is not None
+    prompt_ids = list(tokenizer(prompt, add_special_tokens=not templated)["input_ids"])
+    answer_ids = list(tokenizer(answer, add_special_tokens=False)["input_ids"])
+    input_ids = prompt_ids + answer_ids
+    labels = [IGNORED] * len(prompt_ids) + answer_ids
+    return Example(input_ids[:max_length], labels[:max_length], len(input_ids) > max_length)
+
+
+def chat_texts(row: Row, tokenizer: Any) -> tuple[str, str]:
+    """The question up to where the model speaks, and the answer up to the token that ends its turn."""
+    end = tokenizer.eos_token or ""
+    if tokenizer.chat_template is None:
+        return f"{row.input}\n", row.output + end
+    question = [{"role": "user", "content": row.input}]
+    answered = [*question, {"role": "assistant", "content": row.output}]
+    prompt = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
+    whole = tokenizer.apply_chat_template(answered, tokenize=False)
+    if not whole.startswith(prompt):
+        return prompt, row.output + end
+    answer = whole[len(prompt) :]
+    return prompt, answer.rstrip() if end and answer.rstrip().endswith(end) else answer
+
+
+def split(rows: Sequence[Row], settings: Hyperparameters) -> tuple[list[Row], list[Row]]:
+    """Training and validation rows, the same for the same seed. Equal rows stay on one side.
+
+    Raises:
+        RunFailed: there are not two different rows.
+    """
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.input, row.output), []).append(row)
+    if len(groups) < 2:
+        raise RunFailed(
+            BAD_DATA,
+            f"Training needs two different rows with an answer within max_length; there are {len(groups)}.",
+        )
+    shuffled = list(groups.values())
+    random.Random(settings.seed).shuffle(shuffled)
+    wanted = max(1, round(len(rows) * settings.validation_split))
+    if settings.validation_rows is not None:
+        wanted = min(wanted, settings.validation_rows)
+    train: list[Row] = []
+    validation: list[Row] = []
+    for position, group in enumerate(shuffled):
+        last = position == len(shuffled) - 1
+        room = len(validation) + len(group) <= wanted or not validation
+        (validation if room and not (last and not train) else train).extend(group)
+    return train, validation
+
+
+def collate(examples: Sequence[dict[str, list[int]]], pad_token_id: int) -> dict[str, torch.Tensor]:
+    """Padded on the right to the longest: `input_ids`, `attention_mask`, `labels`, each (rows, tokens)."""
+    longest = max(len(one["input_ids"]) for one in examples)
+
+    def padded(values: list[int], filler: int) -> list[int]:
+        return values + [filler] * (longest - len(values))
+
+    return {
+        "input_ids": torch.tensor([padded(one["input_ids"], pad_token_id) for one in examples]),
+        "attention_mask": torch.tensor([padded([1] * len(one["input_ids"]), 0) for one in examples]),
+        "labels": torch.tensor([padded(one["labels"], IGNORED) for one in examples]),
+    }

@@ -1,0 +1,179 @@
+"""transformers' Trainer with the loss per token, evaluations that can be cancelled, and loss points."""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from tunedeck_contracts.jobs import Phase
+from tunedeck_contracts.message import utc_now
+from tunedeck_contracts.training import LossPoint
+from tunedeck_trainer.failures import NOT_FINITE, Cancelled, RunFailed
+from tunedeck_trainer.pipe import FromChild, PhaseChanged, PointMade
+from tunedeck_trainer.token_loss import answer_loss_sum, can_skip_questions, count_targets, whole_loss_sum
+
+Tell = Callable[[FromChild], None]
+
+
+class TokenTrainer(Trainer):  # type: ignore[misc]
+    """Losses are sums over trained tokens divided by their number in the whole optimizer step."""
+
+    loss_is_scaled_for_ga = True
+    control: TrainerControl
+
+    def __init__(self, *, cancelled: threading.Event, **options: Any) -> None:
+        super().__init__(**options)
+        self._cancelled = cancelled
+        self._loss_sum = self._chosen_loss()
+        self.step_rows = 0
+        self.step_tokens = 0
+        self.trained_tokens = 0
+
+    def _chosen_loss(self) -> Callable[[Any, dict[str, torch.Tensor]], torch.Tensor]:
+        sample = self._prepare_inputs(next(iter(self.get_eval_dataloader())))
+        return answer_loss_sum if can_skip_questions(self.model, sample) else whole_loss_sum
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> int:
+        return max(1, sum(count_targets(batch) for batch in batch_samples))
+
+    def get_batch_samples(self, *arguments: Any, **options: Any) -> tuple[list[Any], Any]:
+        """Count what the coming optimizer step holds."""
+        batches, targets = super().get_batch_samples(*arguments, **options)
+        self.step_rows = sum(batch["input_ids"].shape[0] for batch in batches)
+        self.step_tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
+        self.trained_tokens += targets
+        return batches, targets
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """The micro-batch's share of the step's mean loss; a scalar."""
+        with self.accelerator.autocast():
+            loss = self._loss_sum(model, inputs)
+        if num_items_in_batch is None:
+            num_items_in_batch = max(1, count_targets(inputs))
+        loss = loss / num_items_in_batch
+        return (loss, {}) if return_outputs else loss
+
+    def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
+        """Mean loss per trained token over all validation rows, whatever the batches.
+
+        Raises:
+            Cancelled: between two batches.
+        """
+        self.model.eval()
+        total, tokens = 0.0, 0
+        with torch.no_grad():
+            for batch in self.get_eval_dataloader():
+                if self._cancelled.is_set():
+                    raise Cancelled
+                inputs = self._prepare_inputs(batch)
+                with self.accelerator.autocast():
+                    total += self._loss_sum(self.model, inputs).item()
+                tokens += count_targets(inputs)
+        metrics = {"eval_loss": total / tokens}
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+class Points(TrainerCallback):  # type: ignore[misc]
+    """Makes a loss point of each optimizer step, with the newest evaluation; stops at a step's boundary."""
+
+    def __init__(self, tell: Tell, cancelled: threading.Event) -> None:
+        self._tell = tell
+        self._cancelled = cancelled
+        self._pending: dict[str, Any] | None = None
+        self._began = 0.0
+        self._seconds = 0.0
+        self._tokens = 0
+        self._last_finite = 0.0
+        self.validation_loss = math.nan
+        self.trainer: TokenTrainer
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._began = time.monotonic()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._seconds = time.monotonic() - self._began
+        if self._cancelled.is_set():
+            control.should_training_stop = True
+            control.should_evaluate = False
+        elif state.global_step >= state.max_steps:
+            control.should_evaluate = True
+        control.should_log = True
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        if logs is None or "loss" not in logs:
+            return
+        self._pending = logs
+        finite = math.isfinite(logs["loss"]) and math.isfinite(logs.get("grad_norm", 0.0))
+        if control.should_evaluate and finite:
+            self._tell(PhaseChanged(phase=Phase.EVALUATING))
+            return
+        self.flush(state, nonfinite=not finite)
+        if not finite:
+            raise RunFailed(
+                NOT_FINITE, f"The loss or its gradient was not finite at step {state.global_step}."
+            )
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        loss = (metrics or {})["eval_loss"]
+        if not math.isfinite(loss):
+            self.flush(state)
+            raise RunFailed(NOT_FINITE, f"The validation loss was not finite after step {state.global_step}.")
+        self.validation_loss = loss
+        self.flush(state)
+        if state.global_step < state.max_steps:
+            self._tell(PhaseChanged(phase=Phase.TRAINING))
+
+    def flush(self, state: TrainerState, nonfinite: bool = False) -> None:
+        """Tell the point that waited for its evaluation, if one did."""
+        logs, self._pending = self._pending, None
+        if logs is None:
+            return
+        step_tokens = self.trainer.step_tokens
+        self._tokens += step_tokens
+        if math.isfinite(logs["loss"]):
+            self._last_finite = logs["loss"]
+        grad_norm = logs.get("grad_norm", 0.0)
+        point = LossPoint(
+            iteration=state.global_step,
+            epoch=max(1, math.ceil(state.epoch or 0.0)),
+            step=state.global_step,
+            train_loss=self._last_finite,
+            validation_loss=self.validation_loss,
+            learning_rate=logs["learning_rate"],
+            batch_size=self.trainer.step_rows,
+            grad_norm=grad_norm if math.isfinite(grad_norm) else 0.0,
+            tokens=self._tokens,
+            tokens_per_second=step_tokens / self._seconds if self._seconds > 0 else 0.0,
+            nonfinite=nonfinite,
+            timestamp=utc_now(),
+        )
+        self._tell(PointMade(point=point, total_steps=state.max_steps, total_epochs=state.num_train_epochs))

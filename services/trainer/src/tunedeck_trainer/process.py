@@ -1,0 +1,162 @@
+"""The training process as its parent sees it: how it is started, told, heard and ended."""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+from tunedeck_trainer.pipe import CANCEL, SPEC_FILE, FromChild, Spec, decode
+
+OnMessage = Callable[[FromChild], Awaitable[None]]
+OnLine = Callable[[str, str], None]
+
+_PR_SET_PDEATHSIG = 1
+_LINE_BYTES = 2**20
+_LONGEST_TEXT = 4000
+_LAST_LINES = 10
+_LEVEL = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) (.*)", re.DOTALL)
+_OWN_OOM_SCORE = Path("/proc/self/oom_score_adj")
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class TrainingProcess:
+    """One child. It dies with its parent, and before anything else when memory runs out."""
+
+    def __init__(
+        self, process: Process, messages: asyncio.StreamReader, transport: asyncio.BaseTransport
+    ) -> None:
+        self._process = process
+        self._messages = messages
+        self._transport = transport
+        self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+
+    @classmethod
+    async def start(cls, folder: Path, spec: Spec) -> "TrainingProcess":
+        """Start the child in an absolute folder; from the main thread, whose death ends it."""
+        (folder / SPEC_FILE).write_bytes(spec.to_json())
+        reading, writing = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "tunedeck_trainer.child",
+                str(folder),
+                str(writing),
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
+                pass_fds=[writing],
+                start_new_session=True,
+                env=environment(spec.device),
+                preexec_fn=_die_with(os.getpid()),
+            )
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        messages = asyncio.StreamReader(limit=_LINE_BYTES)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(messages), os.fdopen(reading, "rb")
+        )
+        return cls(process, messages, transport)
+
+    async def listen(self, on_message: OnMessage, on_line: OnLine) -> int:
+        """Hear the child until it has ended; its exit status, negative for a signal."""
+        out, err = self._process.stdout, self._process.stderr
+        assert out is not None
+        assert err is not None
+        try:
+            await asyncio.gather(
+                self._hear_messages(on_message),
+                self._hear_lines(out, "info", on_line),
+                self._hear_lines(err, "warning", on_line),
+            )
+            return await self._process.wait()
+        finally:
+            self._transport.close()
+
+    async def cancel(self) -> None:
+        """Ask the child to stop at the next step boundary."""
+        stdin = self._process.stdin
+        with contextlib.suppress(OSError):
+            if stdin is not None:
+                stdin.write(CANCEL)
+                await stdin.drain()
+
+    def kill(self) -> None:
+        """End the child and all that it started, at once."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def killed(self) -> None:
+        """End the child and wait until it is gone."""
+        self.kill()
+        await self._process.wait()
+        self._transport.close()
+
+    async def _hear_messages(self, on_message: OnMessage) -> None:
+        while line := await self._messages.readline():
+            await on_message(decode(line))
+
+    async def _hear_lines(self, stream: asyncio.StreamReader, level: str, on_line: OnLine) -> None:
+        async for text in _texts(stream):
+            self.last_lines.append(text)
+            found = _LEVEL.fullmatch(text)
+            on_line(found.group(1).lower() if found else level, found.group(2) if found else text)
+
+
+def environment(device: str) -> dict[str, str]:
+    """The child's environment: nothing that leads to a service, and one GPU or none."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("TUNEDECK_") and "NATS" not in name and "MONGO" not in name
+    }
+    return kept | {
+        "CUDA_VISIBLE_DEVICES": device.removeprefix("cuda:") if device.startswith("cuda:") else "",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "PYTHONFAULTHANDLER": "1",
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def _die_with(parent: int) -> Callable[[], None]:
+    def prepare() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        # The parent may have died before the line above; then no signal will come.
+        if os.getppid() != parent:
+            os._exit(1)
+        with contextlib.suppress(OSError):
+            _OWN_OOM_SCORE.write_text("800")
+
+    return prepare
+
+
+async def _texts(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    """Lines without their ends, empty ones left out, overlong ones cut into several."""
+    rest = b""
+    while chunk := await stream.read(2**16):
+        *lines, rest = re.split(rb"[\r\n]+", rest + chunk)
+        if len(rest) > _LONGEST_TEXT:
+            lines, rest = [*lines, rest], b""
+        for line in lines:
+            for text in _cut(line):
+                yield text
+    for text in _cut(rest):
+        yield text
+
+
+def _cut(line: bytes) -> list[str]:
+    text = line.decode("utf-8", "replace").rstrip()
+    return [text[start : start + _LONGEST_TEXT] for start in range(0, len(text), _LONGEST_TEXT)]

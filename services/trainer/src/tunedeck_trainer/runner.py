@@ -1,0 +1,77 @@
+"""Claims jobs, one after the other."""
+
+import asyncio
+import contextlib
+import secrets
+
+import structlog
+
+from tunedeck_contracts import rpc
+from tunedeck_contracts.errors import TunedeckError
+from tunedeck_contracts.runs import Claim, Outcome, Report, Run
+from tunedeck_trainer.journal import Held, Journal
+from tunedeck_trainer.supervision import FencedOut, Supervision, Surroundings, report
+
+log = structlog.get_logger()
+
+RETRY_SECONDS = 0.5
+
+
+class Runner:
+    """Asks for a job at start, when woken, after each run and every so often; trains what it gets."""
+
+    def __init__(self, around: Surroundings, journal: Journal, devices: list[str]) -> None:
+        self._around = around
+        self._journal = journal
+        self._devices = devices
+        self._woken = asyncio.Event()
+        self.busy = False
+
+    def wake(self) -> None:
+        """Some job was queued."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        await self._give_back()
+        while True:
+            self._woken.clear()
+            run = await self._claim()
+            if run is not None:
+                await self._work(run)
+                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), self._around.settings.claim_seconds)
+
+    async def _give_back(self) -> None:
+        """Report the runs that a former process of this trainer left behind."""
+        for held in self._journal.held:
+            log.warning("giving_back", job=held.job_uid, fence=held.fence)
+            with contextlib.suppress(FencedOut):
+                lost = Report(job_uid=held.job_uid, fence=held.fence, outcome=Outcome.LOST)
+                await report(self._around.bus, lost)
+            self._journal.let_go(held)
+
+    async def _claim(self) -> Run | None:
+        claim = Claim(worker=self._around.trainer_id, claim_id=secrets.token_hex(16), devices=self._devices)
+        while True:
+            try:
+                return (await self._around.bus.request(rpc.JOB_CLAIM, claim)).run
+            except TunedeckError as error:
+                # The same claim again: the reply may be what was lost.
+                log.warning("claim_failed", error=error.detail)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _work(self, run: Run) -> None:
+        held = Held(job_uid=run.job_uid, fence=run.fence)
+        log.info("run_started", job=run.job_uid, fence=run.fence, attempt=run.attempt)
+        self._journal.hold(held)
+        self.busy = True
+        try:
+            await Supervision(run, self._around).supervise()
+            log.info("run_ended", job=run.job_uid, fence=run.fence)
+        except FencedOut as error:
+            log.warning("fenced_out", job=run.job_uid, fence=run.fence, reason=str(error))
+        finally:
+            self.busy = False
+        self._journal.let_go(held)

@@ -1,0 +1,57 @@
+"""Settings of the trainer service."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from tunedeck_chassis.settings import ServiceSettings
+
+
+class TrainerSettings(ServiceSettings):
+    """Where a trainer's files are and what it trains on. Two trainers never share a work folder."""
+
+    models_dir: Path = Field(
+        default=Path(".tunedeck/models"),
+        description="Folders of base models, named by model id.",
+    )
+    work_dir: Path = Field(default=Path(".tunedeck/trainer"), description="Files of runs, until they end.")
+    adapters_dir: Path = Field(
+        default=Path(".tunedeck/adapters"),
+        description="Finished adapters, one folder a job.",
+    )
+    trainer_id: str | None = Field(default=None, description="Kept in the work folder when absent.")
+    devices: list[str] | None = Field(
+        default=None,
+        description="'cpu', or 'cuda:0' and so on; found when absent.",
+    )
+    torch_threads: int | None = Field(
+        default=None,
+        ge=1,
+        description="CPU threads of training; torch chooses when absent.",
+    )
+    claim_seconds: float = Field(default=10.0, gt=0, description="How often an idle trainer asks for a job.")
+    sample_seconds: float = Field(
+        default=2.0,
+        gt=0,
+        description="Time between two resource samples of a run.",
+    )
+    idle_sample_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        description="Time between two samples of an idle host.",
+    )
+    kill_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="A child that ignores a cancel this long is killed.",
+    )
+    drain_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="Longest wait, at the end, for telemetry to store all.",
+    )
+    spool_bytes: int = Field(
+        default=256 * 2**20,
+        ge=2**16,
+        description="Most unstored bytes of one kind on disk.",
+    )

@@ -1,0 +1,193 @@
+"""The check of a CSV: what it finds, what it refuses, and in which row."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tunedeck_catalog.csv_check import CsvCheck, CsvRefused, CsvReport, Mapping, check
+from tunedeck_catalog.csv_records import MAX_COLUMNS, MAX_ROW_BYTES
+
+HEADER = b"input,output\n"
+
+
+def in_pieces(data: bytes, size: int = 7) -> Iterator[bytes]:
+    return (data[at : at + size] for at in range(0, len(data), size))
+
+
+def report(data: bytes, mapping: Mapping | None = None) -> CsvReport:
+    return check(in_pieces(data), mapping or Mapping())
+
+
+def refusal(data: bytes, piece: int = 64 * 1024) -> CsvRefused:
+    with pytest.raises(CsvRefused) as raised:
+        check(in_pieces(data, piece), Mapping())
+    return raised.value
+
+
+def test_a_good_file() -> None:
+    found = report(HEADER + b"What is AI?,A field.\nWhy?,Because.\n")
+    assert found.columns == ["input", "output"]
+    assert found.head[0] == {"input": "What is AI?", "output": "A field."}
+    assert (found.rows, found.usable, found.findings) == (2, 2, [])
+
+
+def test_the_preview_has_five_rows_and_the_counts_the_whole_file() -> None:
+    found = report(HEADER + b"".join(b"q%d,a\n" % n for n in range(1000)))
+    assert len(found.head) == 5
+    assert found.rows == 1000
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 4096])
+def test_a_byte_order_mark_and_carriage_returns_are_no_part_of_the_content(size: int) -> None:
+    data = b"\xef\xbb\xbfinput,output\r\n\xc3\xa4,b\r\nc,d"
+    pairs = list(CsvCheck(in_pieces(data, size), Mapping()).pairs())
+    assert pairs == [("ä", "b"), ("c", "d")]
+
+
+def test_line_breaks_in_quotes_do_not_shift_row_numbers() -> None:
+    found = report(HEADER + b'"a\nb\r\nc",1\n"d ""quoted""",2\nx,\n')
+    assert found.head[0]["input"] == "a\nb\r\nc"
+    assert found.head[1]["input"] == 'd "quoted"'
+    assert found.findings == ["Row 4: 'output' is empty; the row is left out of training."]
+
+
+def test_blank_lines_are_counted_as_rows_and_left_out() -> None:
+    found = report(HEADER + b"a,b\n\n,c\n")
+    assert found.rows == 2
+    assert found.findings == ["Row 4: 'input' is empty; the row is left out of training."]
+
+
+def test_rows_of_another_length_are_found_and_left_out() -> None:
+    data = HEADER + b"a,b\nc\nd,e,f\n"
+    checked = CsvCheck(in_pieces(data), Mapping())
+    assert list(checked.pairs()) == [("a", "b")]
+    assert [finding[:14] for finding in checked.report().findings] == ["Row 3: 1 cells", "Row 4: 3 cells"]
+
+
+def test_repeated_rows_name_the_first() -> None:
+    found = report(HEADER + b"a,b\nc,d\na,b\nc,d\na,b\n")
+    assert found.findings == [
+        "Row 4: the same input and output as row 2.",
+        "Row 5: the same input and output as row 3.",
+        "Row 6: the same input and output as row 2.",
+    ]
+    assert found.usable == 5
+
+
+def test_input_and_output_do_not_run_into_each_other_when_rows_are_compared() -> None:
+    assert report(HEADER + b"ab,c\na,bc\n").findings == []
+
+
+def test_a_header_with_white_space_serves_and_is_told() -> None:
+    found = report(b" input ,output,\na,b,c\n")
+    assert found.columns == ["input", "output", ""]
+    assert found.findings == [
+        "Row 1: white space around the column name 'input' is ignored.",
+        "Row 1: column 3 has no name.",
+    ]
+
+
+def test_an_empty_cell_of_another_column_costs_no_row() -> None:
+    found = report(b"input,output,note\na,b,\n")
+    assert found.usable == 1
+    assert found.findings == ["Row 2: 'note' is empty."]
+
+
+def test_a_hundred_findings_are_listed_and_the_rest_counted() -> None:
+    found = report(HEADER + b"a,b\n" + b"x,\n" * 250 + b"a,b\n" * 3)
+    assert len(found.findings) == 101
+    assert found.findings[-1] == "... and 153 more findings like these."
+
+
+def test_a_missing_column_has_the_documented_sentence_and_what_mapping_needs() -> None:
+    refused = refusal(b"question,output\n1,a\n2,b\n3,c\n4,d\n")
+    assert refused.reason == "Failed to parse CSV file: Missing required 'input' column"
+    assert refused.columns == ["question", "output"]
+    assert [row["question"] for row in refused.head] == ["1", "2", "3"]
+
+
+def test_both_columns_missing() -> None:
+    assert "Missing required 'input' and 'output' columns" in refusal(b"a,b\n1,2\n").reason
+
+
+def test_mapped_columns() -> None:
+    found = report(b"question,answer\n1,a\n", Mapping("question", "answer"))
+    assert found.usable == 1
+
+
+def test_a_required_column_that_is_there_twice_is_refused() -> None:
+    assert "'input' is there more than once" in refusal(b"input,input,output\na,b,c\n").reason
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "The file is empty"),
+        (b"\xef\xbb\xbf", "The file is empty"),
+        (b"\n\r\n", "The file is empty"),
+        (HEADER, "a header and no rows"),
+        (HEADER + b",\n,\n", "No row has both"),
+        (HEADER + b"caf\xe9,b\n", "Row 2 is not UTF-8: byte 0xe9 at byte 16 of the file"),
+        (b"\xef\xbb\xbf" + HEADER + b"caf\xe9,b\n", "byte 0xe9 at byte 19 of the file"),
+        (HEADER + b"\xed\xa0\x80,b\n", "byte 0xed at byte 13"),
+        ("input,output\na,b\n".encode("utf-16"), "UTF-16"),
+        (HEADER + b"a,b\nc\0,d\n", "Row 3 has a NUL byte, at byte 18"),
+        (
+            HEADER + b'a,b\nc,"d\ne,f\n',
+            'Row 3 has a quote (") that is never closed; the row starts on line 3',
+        ),
+        (b"input,output\ra,b\r", "a carriage return stands alone"),
+        (b"a," * MAX_COLUMNS + b"z\n", f"{MAX_COLUMNS + 1} columns"),
+        (HEADER + b"a," + b"x" * (MAX_ROW_BYTES + 1) + b"\n", "Row 2 has more than 1,048,576 bytes"),
+        (HEADER + b"x" * (3 * MAX_ROW_BYTES), "Row 2 has more than 1,048,576 bytes"),
+        (HEADER + b'a,"' + b"x,y\n" * MAX_ROW_BYTES, "starts on line 2, where a quote may not be closed"),
+        (b"," * (2 * MAX_ROW_BYTES), "Row 1 has more than 1,048,576 bytes"),
+    ],
+)
+def test_what_is_no_csv_is_refused_with_the_place(data: bytes, reason: str) -> None:
+    refused = refusal(data)
+    assert refused.reason.startswith("Failed to parse CSV file: ")
+    assert reason in refused.reason
+
+
+def test_a_cell_larger_than_the_csv_modules_default_is_fine() -> None:
+    cell = b"x" * 900_000
+    found = check(in_pieces(HEADER + b"a," + cell + b"\n", 64 * 1024), Mapping())
+    assert found.usable == 1
+    assert len(found.head[0]["output"]) < 11_000
+
+
+def test_a_refusal_late_in_the_file_still_shows_its_head() -> None:
+    refused = refusal(HEADER + b"a,b\n" * 10 + b"\xff,b\n")
+    assert "Row 12" in refused.reason
+    assert refused.head == [{"input": "a", "output": "b"}] * 3
+
+
+csv_like = st.lists(
+    st.sampled_from([b"input", b"output", b",", b'"', b"\n", b"\r", b"a", b"\0", b"\xff", b"\xc3\xa4"])
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.one_of(
+        st.binary(max_size=200), csv_like.map(b"".join), csv_like.map(lambda tail: HEADER + b"".join(tail))
+    )
+)
+def test_any_bytes_give_a_report_or_a_refusal(data: bytes) -> None:
+    checked = CsvCheck(in_pieces(data), Mapping())
+    refused: CsvRefused | None = None
+    try:
+        pairs = list(checked.pairs())
+    except CsvRefused as error:
+        refused = error
+    if refused is not None:
+        assert refused.reason.startswith("Failed to parse CSV file: ")
+        assert len(refused.head) <= 3
+        return
+    found = checked.report()
+    assert len(pairs) == found.usable <= found.rows
+    assert all(prompt.strip() and answer.strip() for prompt, answer in pairs)
+    assert len(found.findings) <= 101

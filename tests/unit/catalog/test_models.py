@@ -1,0 +1,86 @@
+"""Ids, names, folders and the built-in collection."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from tunedeck_catalog.folders import ModelFolders
+from tunedeck_catalog.hub import readable_count
+from tunedeck_catalog.model_names import checked_model_id, name_of, provider_of
+from tunedeck_catalog.models import built_in_models
+from tunedeck_contracts.errors import Conflict, ValidationFailed
+
+
+@pytest.mark.parametrize("model_id", ["gpt2", "test-model/gpt-2", "local/mine", "meta-llama/Llama-3.1-8B"])
+def test_an_id_by_the_hubs_rule(model_id: str) -> None:
+    assert checked_model_id(model_id) == model_id
+
+
+@pytest.mark.parametrize(
+    "model_id",
+    [
+        "../../etc",
+        "local/../x",
+        "/etc",
+        "~/x",
+        "file:///etc",
+        "http://a/b",
+        "a/b/c",
+        "",
+        ".",
+        "a\\b",
+        "a\0b",
+        "x" * 97,
+    ],
+)
+def test_a_path_is_no_id(model_id: str) -> None:
+    with pytest.raises(ValidationFailed) as raised:
+        checked_model_id(model_id)
+    assert raised.value.errors is not None
+    assert raised.value.errors[0].loc == "id"
+
+
+def test_name_and_provider_come_from_the_id() -> None:
+    assert name_of("meta-llama/Llama-3.1-70B-Instruct") == "Llama 3.1 70B Instruct"
+    assert provider_of("meta-llama/Llama-3.1-70B-Instruct") == "Meta"
+    assert provider_of("someone/model") == "someone"
+    assert provider_of("gpt2") == "Unknown"
+
+
+def test_counts_for_people() -> None:
+    assert [readable_count(n) for n in (134_515_008, 999_885_952, 8_030_261_248, 7_615_616_512)] == [
+        "135M",
+        "1B",
+        "8B",
+        "7.6B",
+    ]
+
+
+def test_the_built_in_models_are_well_formed_and_one_is_recommended() -> None:
+    models = built_in_models()
+    assert len({model.id for model in models}) == len(models) >= 20
+    assert [model.id for model in models if model.recommended] == ["HuggingFaceTB/SmolLM2-135M-Instruct"]
+    for model in models:
+        checked_model_id(model.id)
+        assert model.provider == provider_of(model.id)
+        assert all((model.parameters, model.context_length, model.license, model.download_size))
+
+
+def test_a_folders_revision_is_the_hash_of_its_weights(tmp_path: Path) -> None:
+    folders = ModelFolders(tmp_path)
+    folder = tmp_path / "local" / "mine"
+    folder.mkdir(parents=True)
+    assert not folders.has("local/mine")
+    (folder / "config.json").write_text('{"max_position_embeddings": 64}')
+    assert folders.has("local/mine")
+    assert folders.context_length("local/mine") == 64
+    with pytest.raises(Conflict, match="safetensors"):
+        folders.revision("local/mine")
+    (folder / "b.safetensors").write_bytes(b"two")
+    (folder / "a.safetensors").write_bytes(b"one")
+    assert folders.revision("local/mine") == "sha256:" + hashlib.sha256(b"onetwo").hexdigest()
+    (folder / "a.safetensors").write_bytes(b"ten")
+    os.utime(folder / "a.safetensors", (1, 1))
+    assert folders.revision("local/mine") == "sha256:" + hashlib.sha256(b"tentwo").hexdigest()

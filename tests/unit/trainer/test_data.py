@@ -1,0 +1,86 @@
+"""Which tokens are trained, and which rows are kept apart."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.trainer.child_runs import MODEL, write_rows
+from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_trainer import data
+from tunedeck_trainer.failures import RunFailed
+from tunedeck_trainer.recipe import load_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(models_dir: Path) -> Any:
+    return load_tokenizer(models_dir / MODEL)
+
+
+def test_only_the_answer_and_the_end_of_its_turn_are_trained(tokenizer: Any) -> None:
+    example = data.encode(data.Row(1, "How?", "So."), tokenizer, 512)
+    trained = [label for label in example.labels if label != data.IGNORED]
+    assert tokenizer.decode(trained) == "So.<|im_end|>"
+    assert tokenizer.decode(example.input_ids) == (
+        "<|im_start|>user\nHow?<|im_end|>\n<|im_start|>assistant\nSo.<|im_end|>"
+    )
+    assert not example.truncated
+
+
+def test_a_tokenizer_without_a_chat_template_still_learns_the_answer_alone(models_dir: Path) -> None:
+    plain = load_tokenizer(models_dir / MODEL)
+    plain.chat_template = None
+    example = data.encode(data.Row(1, "How?", "So."), plain, 512)
+    assert plain.decode([label for label in example.labels if label != data.IGNORED]) == "So.<|im_end|>"
+
+
+def test_a_long_row_is_cut_and_counted(tokenizer: Any, tmp_path: Path) -> None:
+    rows = [{"input": f"{n}", "output": "long " * 40} for n in range(5)]
+    rows.append({"input": "question " * 40, "output": "never reached"})
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prepared = data.prepare(file, tokenizer, Hyperparameters(max_length=100))
+    assert prepared.truncated_rows == 6
+    assert prepared.untrainable_rows == [6]
+    assert [len(one.input_ids) for one in prepared.train] == [100] * 4
+    assert any("row" in warning and "6" in warning for warning in prepared.warnings)
+
+
+def test_the_split_is_seeded_and_shares_no_row() -> None:
+    rows = [data.Row(n, f"q{n % 40}", "a") for n in range(60)]
+    settings = Hyperparameters(validation_split=0.2)
+    train, validation = data.split(rows, settings)
+    assert len(train) + len(validation) == 60
+    assert 6 <= len(validation) <= 12
+    assert not {row.input for row in train} & {row.input for row in validation}
+    assert data.split(rows, settings) == (train, validation)
+    assert data.split(rows, settings.model_copy(update={"seed": 1}))[1] != validation
+
+
+@pytest.mark.parametrize(("share", "most", "expected"), [(0.5, 3, 3), (0.001, None, 1), (0.99, None, 9)])
+def test_both_sides_have_a_row(share: float, most: int | None, expected: int) -> None:
+    rows = [data.Row(n, f"q{n}", "a") for n in range(10)]
+    train, validation = data.split(rows, Hyperparameters(validation_split=share, validation_rows=most))
+    assert (len(train), len(validation)) == (10 - expected, expected)
+
+
+def test_one_distinct_row_is_refused() -> None:
+    with pytest.raises(RunFailed, match="two different rows"):
+        data.split([data.Row(n, "q", "a") for n in range(3)], Hyperparameters())
+
+
+def test_a_line_that_is_no_row_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    write_rows(file, 2)
+    file.write_text(file.read_text() + "[1]\n")
+    with pytest.raises(RunFailed, match="Row 3"):
+        data.read_rows(file)
+
+
+def test_padding_is_neither_attended_nor_trained() -> None:
+    rows = [{"input_ids": [5, 6], "labels": [data.IGNORED, 6]}, {"input_ids": [7], "labels": [7]}]
+    batch = data.collate(rows, pad_token_id=2)
+    assert batch["input_ids"].tolist() == [[5, 6], [7, 2]]
+    assert batch["attention_mask"].tolist() == [[1, 1], [1, 0]]
+    assert batch["labels"].tolist() == [[data.IGNORED, 6], [7, data.IGNORED]]
