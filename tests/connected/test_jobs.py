@@ -128,7 +128,9 @@ async def running(service: Service) -> tuple[str, int]:
 
 async def test_a_job_runs_from_created_to_completed_and_each_change_is_an_event(service: Service) -> None:
     uid, fence = await running(service)
-    beat = Beat(job_uid=uid, fence=fence, phase=Phase.TRAINING, step=1, total_steps=4, epoch=1, total_epochs=2)
+    beat = Beat(
+        job_uid=uid, fence=fence, phase=Phase.TRAINING, step=1, total_steps=4, epoch=1, total_epochs=2
+    )
     assert (await service.queue.beat(beat)).wanted is Wanted.RUN
     assert (await service.jobs.get(uid)).training.progress == 25.0
     await service.queue.report(report(uid, fence))

@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+
 from tests.e2e.api import Api, rows_csv
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from tests.e2e.api import Api, ended, rows_csv
 
 STEPS = 8
@@ -56,7 +57,9 @@ def test_a_second_look_shows_the_same_points_and_after_goes_on(api: Api, finishe
     job, frames, _ = finished
     again, code = api.stream(job["uid"])
     assert code == 1000
-    assert [(one["seq"], one["training"]) for one in again] == [(one["seq"], one["training"]) for one in frames]
+    assert [(one["seq"], one["training"]) for one in again] == [
+        (one["seq"], one["training"]) for one in frames
+    ]
     rest, _ = api.stream(job["uid"], f"?after={frames[4]['seq']}")
     assert [one["iteration"] for one in rest[:-1]] == [6, 7, 8]
 
@@ -71,7 +74,11 @@ def test_the_monitor_tells_the_same_on_both_ports(api: Api, finished: Any) -> No
     current = api.monitor.get("/api/training/losses/current", params={"job_id": job["uid"]}).json()
     assert current["iteration"] == STEPS
     status = api.monitor.get(f"/api/training/status/{job['uid']}").json()
-    assert (status["status"], status["progress_percent"], status["current_step"]) == ("completed", 100.0, STEPS)
+    assert (status["status"], status["progress_percent"], status["current_step"]) == (
+        "completed",
+        100.0,
+        STEPS,
+    )
     summary = api.monitor.get("/api/training/summary", params={"job_id": job["uid"]}).json()
     assert summary["is_completed"] is True and summary["data_point"] == f"{STEPS}/{STEPS}"
 
@@ -86,7 +93,9 @@ def test_resources_are_real_and_invent_no_gpu(api: Api, finished: Any) -> None:
         assert (now["gpu_percent"], now["vram_total_gb"], now["gpu_temp"]) == (0.0, 0.0, None)
 
 
-def test_the_adapter_is_downloaded_whole_and_loads_with_peft(api: Api, finished: Any, models_dir: Path, tmp_path: Path) -> None:
+def test_the_adapter_is_downloaded_whole_and_loads_with_peft(
+    api: Api, finished: Any, models_dir: Path, tmp_path: Path
+) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -134,7 +143,7 @@ def test_a_killed_trainer_loses_no_job_and_doubles_no_point(api: Api, stack: Any
     children = trainer.children(recursive=True)
     assert children, "the training is a process of its own"
     trainer.send_signal(signal.SIGKILL)
-    gone, alive = psutil.wait_procs(children, timeout=5)
+    _, alive = psutil.wait_procs(children, timeout=5)
     assert not alive, "the training process dies with its trainer"
     job = api.wait(uid, ended, 180)
     assert (job["status"], job["attempt"]) == ("completed", 2), job["failure"]

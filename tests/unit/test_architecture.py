@@ -69,7 +69,7 @@ def test_only_the_trainer_names_torch() -> None:
 
 @pytest.mark.parametrize("service", [name for name in SERVICES if name != "gateway"])
 def test_arrows_run_one_way(service: str) -> None:
-    """handlers -> domain -> contracts, repository -> domain: only app.py and the handlers know the handlers."""
+    """handlers -> domain -> contracts, repository -> domain; only app.py knows the handlers."""
     package = f"tunedeck_{service}"
     for path in sources(f"services/{service}/src"):
         names = imported(path)

@@ -143,7 +143,14 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 def children() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children() if "tunedeck_trainer.child" in " ".join(one.cmdline())]
+    return [one for one in psutil.Process().children() if trains(one)]
+
+
+def trains(process: psutil.Process) -> bool:
+    try:
+        return "tunedeck_trainer.child" in process.cmdline()
+    except psutil.Error:
+        return False
 
 
 async def test_a_run_is_told_stored_and_reported(place: Place) -> None:

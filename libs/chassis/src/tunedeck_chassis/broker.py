@@ -121,4 +121,3 @@ async def _decoded(message: Any) -> Any:
 async def _undecoded(message: Any) -> Any:
     # The handler decodes: a failure there is one message's, a failure here would be the batch's.
     return message.body
-

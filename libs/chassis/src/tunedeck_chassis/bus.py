@@ -28,7 +28,7 @@ _RETRY_WAIT = 0.1
 
 @dataclass(frozen=True)
 class RawReply:
-    """A reply as it came: the bytes, the HTTP status, and the blob that holds the body if it was too large."""
+    """A reply as it came: bytes, HTTP status, and the blob that holds a body too large for the bus."""
 
     body: bytes
     status: int
@@ -86,7 +86,9 @@ class Bus:
                 await asyncio.sleep(min(_RETRY_WAIT, max(left, 0)))
                 continue
             except (NatsTimeoutError, NatsError, OSError) as error:
-                raise Unavailable(f"The {rpc.service} service did not answer within {seconds:g} s.") from error
+                raise Unavailable(
+                    f"The {rpc.service} service did not answer within {seconds:g} s."
+                ) from error
             answered = reply.headers or {}
             return RawReply(reply.data, int(answered.get(STATUS, "200")), answered.get(BLOB))
 
@@ -114,7 +116,7 @@ class Bus:
                 timeout=PUBLISH_TIMEOUT,
                 headers=event.headers(correlation_id()),
             )
-        except (NatsError, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, NatsError, OSError) as error:
             raise Unavailable(f"NATS did not acknowledge an event: {type(error).__name__}.") from error
 
     async def subscribe(self, subject: str, callback: Callable[[Msg], Awaitable[None]]) -> Subscription:

@@ -56,9 +56,7 @@ class Event:
         return headers
 
 
-def event(
-    *, subject: str, id: str, type: str, source: str, about: str, data: Message
-) -> Event:
+def event(*, subject: str, id: str, type: str, source: str, about: str, data: Message) -> Event:
     """Build an event that happened now. `type` has its version: `dev.tunedeck.job.created.v1`."""
     return Event(
         subject=subject,

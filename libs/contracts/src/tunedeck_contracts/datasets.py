@@ -43,7 +43,9 @@ class CsvPreview(Message):
     data: list[dict[str, str]] = Field(description="The first rows, keyed by column.")
     validation_errors: list[str] = Field(description="Softer findings, each with its row number.")
     statistics: PreviewStatistics
-    is_new_upload: bool = Field(alias="isNewUpload", description="False when the same bytes were seen before.")
+    is_new_upload: bool = Field(
+        alias="isNewUpload", description="False when the same bytes were seen before."
+    )
     upload_id: str = Field(description="Saves the file as a dataset without sending it again; kept 24 hours.")
 
     model_config = {"validate_by_name": True, "validate_by_alias": True}
@@ -62,7 +64,9 @@ class CreateDataset(CamelMessage):
 
     upload_id: str = Field(alias="upload_id")
     name: str = Field(min_length=1, max_length=200)
-    id: str | None = Field(default=None, max_length=100, description="A slug of the caller's; made from the name when absent.")
+    id: str | None = Field(
+        default=None, max_length=100, description="A slug of the caller's; made from the name when absent."
+    )
     description: str = Field(default="", max_length=4000)
     tags: list[str] = Field(default=[], max_length=50)
 
@@ -104,7 +108,7 @@ class DatasetList(Message):
 
 
 class ResolveDataset(Message):
-    """What a job's `configuration.dataset.uid` stands for: a uid, an `id`, or an `upload_id` (which saves it)."""
+    """What a job names as its dataset: a uid, an `id`, or an `upload_id` (which saves it)."""
 
     reference: str
 

@@ -169,7 +169,9 @@ class Job(CamelMessage):
     failure: Failure | None = None
     result: Result | None = None
     artifacts: list[Artifact] = []
-    live_metrics: LiveMetrics | None = Field(default=None, alias="live_metrics", exclude_if=lambda value: value is None)
+    live_metrics: LiveMetrics | None = Field(
+        default=None, alias="live_metrics", exclude_if=lambda value: value is None
+    )
 
 
 class JobCreated(Message):

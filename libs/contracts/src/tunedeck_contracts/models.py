@@ -117,5 +117,3 @@ class ResolvedModel(Message):
     name: str
     revision: str
     source: str = Field(pattern="^(folder|hub)$")
-
-

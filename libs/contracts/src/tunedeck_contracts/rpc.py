@@ -36,10 +36,16 @@ class Rpc(Generic[Req, Rep]):
 
 
 UPLOAD_CHECK = Rpc("catalog", "upload", "check", datasets.CheckUpload, datasets.CsvPreview, FILE_CHECK)
-UPLOAD_RECHECK = Rpc("catalog", "upload", "recheck", datasets.CheckStoredUpload, datasets.CsvPreview, FILE_CHECK)
-DATASET_CREATE = Rpc("catalog", "dataset", "create", datasets.CreateDataset, datasets.Dataset, FILE_CHECK, 201)
+UPLOAD_RECHECK = Rpc(
+    "catalog", "upload", "recheck", datasets.CheckStoredUpload, datasets.CsvPreview, FILE_CHECK
+)
+DATASET_CREATE = Rpc(
+    "catalog", "dataset", "create", datasets.CreateDataset, datasets.Dataset, FILE_CHECK, 201
+)
 DATASET_LIST = Rpc("catalog", "dataset", "list", datasets.ListDatasets, datasets.DatasetList)
-DATASET_RESOLVE = Rpc("catalog", "dataset", "resolve", datasets.ResolveDataset, datasets.ResolvedDataset, RESOLVE)
+DATASET_RESOLVE = Rpc(
+    "catalog", "dataset", "resolve", datasets.ResolveDataset, datasets.ResolvedDataset, RESOLVE
+)
 MODEL_LIST = Rpc("catalog", "model", "list", models.ListModels, models.ModelCollection)
 MODEL_SEARCH = Rpc("catalog", "model", "search", models.SearchModels, models.FoundModels, HUB_SEARCH)
 MODEL_ADD = Rpc("catalog", "model", "add", models.AddModel, models.ModelAdded, HUB_SEARCH, 201)
@@ -57,7 +63,9 @@ ARTIFACT_LOCATE = Rpc("jobs", "artifact", "locate", jobs.GetArtifact, jobs.Artif
 LOSS_LIST = Rpc("telemetry", "loss", "list", telemetry.ListLosses, telemetry.LossList)
 LOSS_CURRENT = Rpc("telemetry", "loss", "current", telemetry.GetCurrentLoss, training.LossPoint)
 RESOURCE_LIST = Rpc("telemetry", "resource", "list", telemetry.ListResources, telemetry.ResourceList)
-RESOURCE_CURRENT = Rpc("telemetry", "resource", "current", telemetry.GetCurrentResources, training.ResourceSample)
+RESOURCE_CURRENT = Rpc(
+    "telemetry", "resource", "current", telemetry.GetCurrentResources, training.ResourceSample
+)
 STATUS_GET = Rpc("telemetry", "status", "get", telemetry.GetTrainingStatus, telemetry.TrainingStatus)
 SUMMARY_GET = Rpc("telemetry", "summary", "get", telemetry.GetTrainingSummary, telemetry.TrainingSummary)
 HISTORY_GET = Rpc("telemetry", "history", "get", telemetry.GetHistory, telemetry.History)

@@ -60,7 +60,7 @@ class Beat(Message):
 
 
 class BeatReply(Message):
-    """What a person wants of the run. A trainer that was replaced gets the error `Fenced` in place of this."""
+    """What a person wants of the run. A trainer that was replaced gets the error `Fenced` instead."""
 
     wanted: Wanted
 
@@ -81,7 +81,9 @@ class Report(Message):
     job_uid: str
     fence: int
     outcome: Outcome
-    last_iteration: int = Field(default=0, description="Of the run's last point; telemetry has it and all before.")
+    last_iteration: int = Field(
+        default=0, description="Of the run's last point; telemetry has it and all before."
+    )
     failure: Failure | None = None
     result: Result | None = None
     artifacts: list[StoredArtifact] = []

@@ -60,9 +60,7 @@ DLQ = Stream(
 )
 STREAMS = (JOBS, TRAINING, DLQ)
 
-TELEMETRY_JOBS = Consumer(
-    name="telemetry-jobs", stream=JOBS.name, filter_subject=subjects.JOB_EVENTS
-)
+TELEMETRY_JOBS = Consumer(name="telemetry-jobs", stream=JOBS.name, filter_subject=subjects.JOB_EVENTS)
 TELEMETRY_TRAINING = Consumer(
     name="telemetry-training",
     stream=TRAINING.name,

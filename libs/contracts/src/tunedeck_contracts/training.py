@@ -12,13 +12,19 @@ class LossPoint(Message):
     epoch: int
     step: int
     train_loss: FiniteFloat
-    validation_loss: FiniteFloat = Field(description="The newest evaluation's; the first is before the first step.")
+    validation_loss: FiniteFloat = Field(
+        description="The newest evaluation's; the first is before the first step."
+    )
     learning_rate: FiniteFloat
     batch_size: int = Field(description="Rows in the optimizer step.")
     grad_norm: FiniteFloat = 0.0
     tokens: int = Field(default=0, description="Unpadded tokens seen so far.")
-    tokens_per_second: FiniteFloat = Field(default=0.0, description="Unpadded tokens of this step by its time.")
-    nonfinite: bool = Field(default=False, description="The loss was not finite; train_loss is the last finite one.")
+    tokens_per_second: FiniteFloat = Field(
+        default=0.0, description="Unpadded tokens of this step by its time."
+    )
+    nonfinite: bool = Field(
+        default=False, description="The loss was not finite; train_loss is the last finite one."
+    )
     timestamp: Timestamp
 
 
@@ -49,7 +55,8 @@ class GpuSample(Message):
 class ResourceSample(Message):
     """What the hardware does. Gigabytes are 2**30 bytes; network in 10**6 bits a second.
 
-    Without a GPU, `gpu_percent` and `vram_*` are 0.0 and `gpu_count` is 0; a temperature without a sensor is None.
+    Without a GPU, `gpu_percent` and `vram_*` are 0.0 and `gpu_count` is 0; without a sensor, a
+    temperature is None.
     """
 
     iteration: int = Field(description="The newest loss point when the sample was taken; 0 before the first.")

@@ -40,9 +40,7 @@ async def answer(gateway: Gateway, rpc: Rpc[Any, Any], message: Message) -> Resp
     """
     reply = await gateway.bus.forward(rpc, message.to_json())
     if reply.blob_id is not None:
-        return StreamingResponse(
-            gateway.blobs.read(reply.blob_id), status_code=reply.status, media_type=JSON
-        )
+        return StreamingResponse(gateway.blobs.read(reply.blob_id), status_code=reply.status, media_type=JSON)
     return Response(reply.body, status_code=reply.status, media_type=JSON, headers=retry_header(reply.status))
 
 
@@ -65,6 +63,7 @@ def documented(rpc: Rpc[Any, Any], *errors: int) -> dict[str, Any]:
     """Arguments of a route that document what the service answers."""
     described = {400: "Bad Request", 404: "Not Found", 409: "Conflict", 413: "Payload Too Large"}
     responses: dict[int | str, dict[str, Any]] = {
-        code: {"model": ErrorReply, "description": described.get(code, "Error")} for code in (*errors, 422, 503)
+        code: {"model": ErrorReply, "description": described.get(code, "Error")}
+        for code in (*errors, 422, 503)
     }
     return {"response_model": rpc.reply, "status_code": rpc.status, "responses": responses}

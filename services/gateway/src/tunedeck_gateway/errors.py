@@ -30,9 +30,7 @@ async def _validation_error(_: Request, error: Exception) -> Response:
     ]
     sentence = "; ".join(f"{problem.loc}: {problem.message}" for problem in problems[:3])
     more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-    return error_response(
-        ValidationFailed(f"The request is not valid: {sentence}{more}.", problems).reply()
-    )
+    return error_response(ValidationFailed(f"The request is not valid: {sentence}{more}.", problems).reply())
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -45,9 +45,7 @@ RULES: dict[Change, Rule] = {
     Change.CLAIM: _rule({Status.QUEUED}, Status.RUNNING, JobEventType.STARTED),
     Change.REQUEUE: _rule({Status.RUNNING}, Status.QUEUED, JobEventType.REQUEUED),
     Change.WANT_CANCEL: _rule({Status.RUNNING}, Status.RUNNING, JobEventType.CANCEL_REQUESTED),
-    Change.CANCEL_WAITING: _rule(
-        {Status.CREATED, Status.QUEUED}, Status.CANCELLED, JobEventType.CANCELLED
-    ),
+    Change.CANCEL_WAITING: _rule({Status.CREATED, Status.QUEUED}, Status.CANCELLED, JobEventType.CANCELLED),
     Change.COMPLETE: _rule({Status.RUNNING}, Status.COMPLETED, JobEventType.COMPLETED),
     Change.FAIL: _rule({Status.RUNNING}, Status.FAILED, JobEventType.FAILED),
     Change.CANCEL_RUNNING: _rule({Status.RUNNING}, Status.CANCELLED, JobEventType.CANCELLED),

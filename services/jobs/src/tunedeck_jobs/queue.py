@@ -4,11 +4,11 @@ The protocol of design.md section 4. The fence is raised by every claim and
 every lost lease, so that a trainer that was replaced can change nothing.
 """
 
+from tunedeck_chassis.mongo import Document
 from tunedeck_contracts.errors import Fenced
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Failure, Wanted
 from tunedeck_contracts.runs import Beat, BeatReply, Claim, Claimed, Outcome, Report, Run
-from tunedeck_chassis.mongo import Document
 from tunedeck_jobs.documents import literal
 from tunedeck_jobs.lifecycle import Change
 from tunedeck_jobs.record import JobRecord
@@ -35,9 +35,7 @@ class Queue:
         """The oldest queued job, or nothing. The same claim gets the same run again."""
         record = await self._repository.claimed_before(claim.claim_id)
         if record is None:
-            record = await self._repository.claim(
-                claim.worker, claim.claim_id, self._settings.lease_seconds
-            )
+            record = await self._repository.claim(claim.worker, claim.claim_id, self._settings.lease_seconds)
             self._relay.kick()
         return Claimed(run=self._run(record) if record else None)
 
@@ -99,7 +97,9 @@ class Queue:
         cancelled = await self._repository.apply(
             report.job_uid,
             Change.CANCEL_RUNNING,
-            expect=expect if report.outcome is Outcome.CANCELLED else {**expect, "wanted": Wanted.CANCEL.value},
+            expect=expect
+            if report.outcome is Outcome.CANCELLED
+            else {**expect, "wanted": Wanted.CANCEL.value},
             set_fields=ending,
         )
         if cancelled is not None:

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from tunedeck_contracts.jobs import Job, StoredArtifact
-from tunedeck_contracts.models import ResolvedModel
 from tunedeck_contracts.datasets import ResolvedDataset
 from tunedeck_contracts.events import JobEvent
+from tunedeck_contracts.jobs import Job, StoredArtifact
+from tunedeck_contracts.models import ResolvedModel
 
 
 @dataclass(frozen=True)

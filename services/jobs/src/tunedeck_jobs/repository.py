@@ -7,12 +7,11 @@ from typing import Any
 from pymongo import ASCENDING, DESCENDING, ReturnDocument
 
 from tunedeck_chassis.mongo import Client, Document
-from tunedeck_contracts.jobs import CURRENT, PAST, Status
+from tunedeck_contracts.jobs import CURRENT, PAST, Job, Status
 from tunedeck_contracts.runs import Beat
 from tunedeck_jobs import documents
 from tunedeck_jobs.lifecycle import RULES, Change
 from tunedeck_jobs.record import JobRecord, PendingEvent, Pinned
-from tunedeck_contracts.jobs import Job
 
 
 class JobRepository:
@@ -130,7 +129,9 @@ class JobRepository:
 
     async def unpublished(self, limit: int = 100) -> list[list[PendingEvent]]:
         """Outboxes with something in them: the events of each job in order."""
-        cursor = self._jobs.find({"outbox.rev": {"$exists": True}}).sort("last_modified", ASCENDING).limit(limit)
+        cursor = (
+            self._jobs.find({"outbox.rev": {"$exists": True}}).sort("last_modified", ASCENDING).limit(limit)
+        )
         return [[documents.to_event(found, entry) for entry in found["outbox"]] async for found in cursor]
 
     async def published(self, uid: str, rev: int) -> None:

@@ -34,6 +34,7 @@ class Journal:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            self._lock.close()
             raise RuntimeError(
                 f"Another trainer works in {work_dir}. Give this one its own TUNEDECK_WORK_DIR."
             ) from error

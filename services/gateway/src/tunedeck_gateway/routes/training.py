@@ -28,9 +28,7 @@ def _job(job_id: str | None) -> str | None:
     return None if job_id is None else checked_id("job", job_id)
 
 
-@router.get(
-    "/api/training/losses", **{**documented(rpc.LOSS_LIST, 404), "response_model": list[LossPoint]}
-)
+@router.get("/api/training/losses", **{**documented(rpc.LOSS_LIST, 404), "response_model": list[LossPoint]})
 async def losses(gateway: Here, last_n: LastN = 20, job_id: JobId = None) -> Response:
     """The newest loss points, oldest first."""
     return await answer(gateway, rpc.LOSS_LIST, ListLosses(job_id=_job(job_id), last_n=last_n))
@@ -74,7 +72,9 @@ async def live(
     websocket: WebSocket,
     job_id: str,
     after: Annotated[int, Query(ge=0, description="The last `seq` that the client has.")] = 0,
-    v: Annotated[int, Query(ge=0, le=1, description="1: typed frames, with status, logs and heartbeats.")] = 0,
+    v: Annotated[
+        int, Query(ge=0, le=1, description="1: typed frames, with status, logs and heartbeats.")
+    ] = 0,
 ) -> None:
     """A job's points, from history and then live, without a gap or a duplicate."""
     gateway: Gateway = websocket.app.state.gateway

@@ -1,0 +1,23 @@
+"""The table of states."""
+
+from tunedeck_contracts.events import JobEventType
+from tunedeck_contracts.jobs import CURRENT, PAST, Status
+from tunedeck_jobs.lifecycle import RULES, Change, allowed
+
+
+def test_terminal_states_absorb() -> None:
+    assert not [(change, status) for change in Change for status in PAST if allowed(change, status)]
+
+
+def test_every_state_but_created_is_reached_and_every_current_one_is_left() -> None:
+    assert {rule.target for rule in RULES.values()} == set(Status)
+    assert {source for rule in RULES.values() for source in rule.sources} == set(CURRENT)
+
+
+def test_every_change_has_a_rule_and_an_event_of_its_own_name() -> None:
+    assert set(RULES) == set(Change)
+    assert {rule.event for rule in RULES.values()} == set(JobEventType)
+
+
+def test_only_a_waiting_job_can_be_claimed() -> None:
+    assert [status for status in Status if allowed(Change.CLAIM, status)] == [Status.QUEUED]
