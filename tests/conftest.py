@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.servers import MongoServer, NatsServer
 from tests.support.tiny_model import build_tiny_model
-from tunedeck_cli import ports
+from tunedeck_cli import bundled_model, ports
 from tunedeck_cli.home import Home
 from tunedeck_cli.stack import Stack
 
@@ -61,6 +61,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     home = Home(tmp_path_factory.mktemp("stack") / "home")
     home.create()
     build_tiny_model(home.models / TINY_MODEL)
+    bundled = bundled_model.folder(home.models)
+    bundled.parent.mkdir(parents=True)
+    # Half a gigabyte that set-up has converted: shared, not copied.
+    bundled.symlink_to(bundled_model.folder(Home.from_environment().models))
     whole = Stack(home, wanted=ports.ANY)
     whole.start()
     yield RunningStack(whole.api_url, whole.monitor_url, home.root, whole)

@@ -1,6 +1,7 @@
 """A thin client for the end-to-end tests: what a program that knows api.md alone would send."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -63,8 +64,9 @@ class Api:
         frames: list[dict[str, Any]] = []
         async with asyncio.timeout(seconds):
             async with websockets.connect(f"{self._ws_url}/ws/training/{uid}{query}") as socket:
-                async for text in socket:
-                    frames.append(json.loads(text))
+                with contextlib.suppress(websockets.ConnectionClosedError):
+                    async for text in socket:
+                        frames.append(json.loads(text))
                 return frames, socket.close_code or 0
 
 

@@ -18,13 +18,13 @@ def test_a_file_that_is_no_csv(api: Api) -> None:
 
 
 def test_a_missing_column_is_named_and_can_be_mapped_without_sending_the_file_again(api: Api) -> None:
-    refused = api.preview(b"question,answer\nWhy?,Because of it.\nHow?,Like this.\n")
+    refused = api.preview(b"question,output\nWhy?,Because of it.\nHow?,Like this.\n")
     assert_error(refused, 400, "Missing required 'input' column")
     body = refused.json()
-    assert body["columns"] == ["question", "answer"]
+    assert body["columns"] == ["question", "output"]
     mapped = api.main.post(
         "/api/preview-csv",
-        json={"upload_id": body["upload_id"], "input_column": "question", "output_column": "answer"},
+        json={"upload_id": body["upload_id"], "input_column": "question", "output_column": "output"},
     )
     assert mapped.status_code == 200, mapped.text
     saved = api.main.post("/api/datasets", json={"upload_id": body["upload_id"], "name": "Mapped"})

@@ -20,7 +20,7 @@ def finished(api: Api) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
     preview = api.preview(rows_csv(60))
     assert preview.status_code == 200, preview.text
     created = api.create_job(
-        preview.json()["upload_id"], max_steps=STEPS, batch_size=4, eval_steps=4, validation_rows=8
+        preview.json()["upload_id"], max_steps=STEPS, batch_size=4, eval_steps=4, validation_split=0.1
     )
     assert created["success"] is True
     uid = created["jobUid"]
@@ -34,8 +34,8 @@ def test_the_job_completes_with_what_it_achieved(finished: Any) -> None:
     job, _, _ = finished
     assert job["status"] == "completed", job["failure"]
     assert job["training"]["progress"] == 100.0
-    assert job["result"]["validationRows"] == 8
-    assert job["result"]["trainRows"] == 52
+    assert job["result"]["validationRows"] == 6
+    assert job["result"]["trainRows"] == 54
     assert all(math.isfinite(job["result"][key]) for key in ("validationLossBefore", "validationLossAfter"))
 
 

@@ -1,4 +1,4 @@
-"""Which fence owns an iteration."""
+"""Which fence's points are the curve."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,33 +6,25 @@ from hypothesis import strategies as st
 from tunedeck_telemetry.ownership import Span, Tenure, owned_spans
 
 
-def test_a_run_from_the_start_replaces_its_forerunner() -> None:
+def test_a_run_from_the_start_replaces_the_one_before() -> None:
     assert owned_spans([Tenure(1, 0), Tenure(2, 0)]) == [Span(2, 0, None)]
 
 
-def test_a_run_that_went_on_keeps_what_came_before_its_resume_step() -> None:
-    assert owned_spans([Tenure(1, 0), Tenure(2, 3)]) == [Span(1, 0, 3), Span(2, 3, None)]
+def test_a_resumed_run_keeps_what_came_before_its_step() -> None:
+    assert owned_spans([Tenure(3, 3), Tenure(1, 0)]) == [Span(1, 0, 3), Span(3, 3, None)]
 
 
-def test_a_third_run_cuts_both_of_its_forerunners() -> None:
-    assert owned_spans([Tenure(5, 2), Tenure(1, 0), Tenure(3, 4)]) == [Span(1, 0, 2), Span(5, 2, None)]
-    assert owned_spans([Tenure(1, 0), Tenure(3, 4), Tenure(5, 9)]) == [
-        Span(1, 0, 4),
-        Span(3, 4, 9),
-        Span(5, 9, None),
+def test_a_later_run_from_an_earlier_step_replaces_the_runs_between() -> None:
+    tenures = [Tenure(1, 0), Tenure(2, 30), Tenure(3, 10)]
+    assert owned_spans(tenures) == [Span(1, 0, 10), Span(3, 10, None)]
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=8), st.integers(1, 60))
+def test_every_iteration_belongs_to_the_newest_fence_that_began_before_it(steps: list[int], n: int) -> None:
+    tenures = [Tenure(fence, step) for fence, step in enumerate([0, *steps], start=1)]
+    owners = [
+        span.fence
+        for span in owned_spans(tenures)
+        if n > span.after and (span.upto is None or n <= span.upto)
     ]
-
-
-def test_a_job_that_never_ran_has_no_curve() -> None:
-    assert owned_spans([]) == []
-
-
-@given(st.dictionaries(st.integers(1, 20), st.integers(0, 30), min_size=1), st.integers(1, 40))
-def test_an_iteration_is_in_one_span_at_most_and_that_of_its_newest_owner(
-    resumed: dict[int, int], iteration: int
-) -> None:
-    spans = owned_spans(Tenure(fence, step) for fence, step in resumed.items())
-    holders = [one.fence for one in spans if one.after < iteration and (one.upto is None or iteration <= one.upto)]
-    owners = [fence for fence, step in resumed.items() if step < iteration]
-    assert holders == ([max(owners)] if owners else [])
-    assert [one.fence for one in spans] == sorted(one.fence for one in spans)
+    assert owners == [max(one.fence for one in tenures if one.resume_step < n)]
