@@ -1,11 +1,14 @@
 """Telemetry against a real NATS and a real MongoDB: every point once, whatever comes twice or late."""
 
 import asyncio
+import base64
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+import nats
 import pytest
 
 from tunedeck_chassis import mongo
@@ -13,14 +16,14 @@ from tunedeck_chassis.broker import create_broker
 from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.provisioning import provision
 from tunedeck_chassis.service import started
-from tunedeck_contracts import subjects
-from tunedeck_contracts.cloudevents import event
-from tunedeck_contracts.errors import Unavailable
+from tunedeck_contracts import rpc, subjects
+from tunedeck_contracts.cloudevents import STATUS, event
+from tunedeck_contracts.errors import NotFound, Unavailable
 from tunedeck_contracts.events import JobEvent, JobEventType
 from tunedeck_contracts.jobs import Status
 from tunedeck_contracts.message import utc_now
 from tunedeck_contracts.subjects import TrainingKind
-from tunedeck_contracts.telemetry import GetHistory, GetStored, Stored, sequence
+from tunedeck_contracts.telemetry import DeadLetter, GetHistory, GetStored, Stored, sequence
 from tunedeck_contracts.training import (
     LogLine,
     LogRecorded,
@@ -87,7 +90,13 @@ def loss(job: str, n: int, fence: int = 1, train_loss: float = 1.0) -> LossRecor
         timestamp=BEGAN + timedelta(seconds=n),
     )
     return LossRecorded(
-        job_id=job, fence=fence, training_mode="manual", total=500, total_steps=500, total_epochs=2, point=point
+        job_id=job,
+        fence=fence,
+        training_mode="manual",
+        total=500,
+        total_steps=500,
+        total_epochs=2,
+        point=point,
     )
 
 
@@ -194,11 +203,15 @@ async def test_a_newer_fence_replaces_the_points_that_it_owns(telemetry: Telemet
     ]
     late = [loss(job, 11, fence=1)]
     await telemetry.ingest.recorded(late)
-    assert (await telemetry.curves.losses(job, 1))[0].iteration == 7, "a replaced run's late point is not seen"
+    assert (await telemetry.curves.losses(job, 1))[0].iteration == 7, (
+        "a replaced run's late point is not seen"
+    )
 
 
 @pytest.mark.parametrize("page", [1, 7, 5000])
-async def test_the_history_has_no_gap_and_no_duplicate_at_any_page_size(telemetry: Telemetry, page: int) -> None:
+async def test_the_history_has_no_gap_and_no_duplicate_at_any_page_size(
+    telemetry: Telemetry, page: int
+) -> None:
     job = new_job()
     await telemetry.ingest.job_event(started_event(job))
     await telemetry.ingest.recorded([loss(job, n) for n in range(1, 206)])
@@ -247,3 +260,128 @@ async def test_the_last_200_lines_go_over_the_runs(telemetry: Telemetry) -> None
         *[(1, n) for n in range(51, 151)],
         *[(2, n) for n in range(1, 101)],
     ]
+
+
+def broken(job: str) -> bytes:
+    return b"{broken"
+
+
+def infinite(job: str) -> bytes:
+    return loss(job, 42).to_json().replace(b'"train_loss":1.0', b'"train_loss":1e999')
+
+
+def huge_fence(job: str) -> bytes:
+    return loss(job, 42).to_json().replace(b'"fence":1', b'"fence":1' + b"0" * 30)
+
+
+def huge_step(job: str) -> bytes:
+    return loss(job, 42).to_json().replace(b'"step":42', b'"step":1' + b"0" * 30)
+
+
+def huge_total(job: str) -> bytes:
+    return loss(job, 42).to_json().replace(b'"total":500', b'"total":1' + b"0" * 30)
+
+
+@pytest.mark.parametrize(
+    "bad", [broken, infinite, huge_fence, huge_step, huge_total], ids=lambda one: one.__name__
+)
+async def test_one_bad_point_among_99_good_ones_is_parked_alone(
+    telemetry: Telemetry, nats_url: str, bad: Callable[[str], bytes]
+) -> None:
+    job = new_job()
+    subject = subjects.training_event(TrainingKind.LOSS, job)
+    bodies = [loss(job, n).to_json() for n in range(1, 100)]
+    bodies.insert(42, bad(job))
+    client = await nats.connect(nats_url)
+    try:
+        await asyncio.gather(*(client.jetstream().publish(subject, body) for body in bodies))
+
+        async def complete() -> bool:
+            asked = GetStored(job_id=job, fence=1, after=NONE_STORED)
+            return (await telemetry.curves.stored(asked)).losses == 99
+
+        # Longer than `ack_wait`: a batch that the client lost comes again after it.
+        await until(complete, seconds=40)
+        assert await parked(client, subject) == [bad(job)]
+    finally:
+        await client.close()
+
+
+async def parked(client: nats.NATS, subject: str) -> list[bytes]:
+    consumer = await client.jetstream().pull_subscribe(subjects.DEAD_LETTERS, stream="DLQ")
+    letters = []
+    try:
+        while True:
+            found = await consumer.fetch(100, timeout=0.5)
+            letters += [DeadLetter.model_validate_json(message.data) for message in found]
+    except nats.errors.TimeoutError:
+        return [base64.b64decode(one.data) for one in letters if one.subject == subject]
+
+
+async def test_a_lone_point_is_stored_within_half_a_second(telemetry: Telemetry) -> None:
+    job = new_job()
+    before = time.monotonic()
+    await publish(telemetry.bus, loss(job, 1), job)
+
+    async def complete() -> bool:
+        asked = GetStored(job_id=job, fence=1, after=NONE_STORED)
+        return (await telemetry.curves.stored(asked)).losses == 1
+
+    await until(complete)
+    assert time.monotonic() - before < 0.5
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+async def test_the_totals_are_the_newest_runs_in_whatever_order_a_batch_has_them(
+    telemetry: Telemetry, order: tuple[int, int]
+) -> None:
+    job = new_job()
+    await telemetry.ingest.job_event(started_event(job, fence=2))
+    totals = {1: 99, 2: 8}
+    told = [loss(job, 1, fence).model_copy(update={"total_steps": totals[fence]}) for fence in order]
+    await telemetry.ingest.recorded(told)
+    await telemetry.ingest.recorded([loss(job, 2, fence=1)])
+    status = await telemetry.summaries.status(job)
+    assert (status.total_steps, status.progress_percent) == (8, 12.5)
+
+
+async def test_a_point_has_the_first_sample_when_none_is_earlier_and_none_without_any(
+    telemetry: Telemetry,
+) -> None:
+    job = new_job()
+    await telemetry.ingest.job_event(started_event(job))
+    await telemetry.ingest.recorded([loss(job, 1), loss(job, 2)])
+    bare = await telemetry.curves.history(GetHistory(job_id=job))
+    assert [one.resources for one in bare.points] == [None, None]
+    await telemetry.ingest.recorded([sample(job, 1, second=10), sample(job, 2, second=20)])
+    late = await telemetry.curves.history(GetHistory(job_id=job))
+    assert [one.resources.cpu_percent for one in late.points if one.resources] == [1.0, 1.0]
+
+
+async def test_a_job_that_waits_has_a_status_and_no_data_yet(telemetry: Telemetry) -> None:
+    job = new_job()
+    waiting = started_event(job, rev=1, fence=0)
+    await telemetry.ingest.job_event(
+        waiting.model_copy(update={"status": Status.QUEUED, "type": JobEventType.QUEUED, "started_at": None})
+    )
+    status = await telemetry.summaries.status(job)
+    assert (status.current_step, status.progress_percent, status.estimated_remaining) == (0, 0.0, "unknown")
+    with pytest.raises(Unavailable, match="Training data not available"):
+        await telemetry.summaries.summary(job)
+
+
+async def test_an_unknown_job_is_asked_for_and_not_found(telemetry: Telemetry, nats_url: str) -> None:
+    job = new_job()
+    refusal = NotFound(f"There is no job {job!r}.").reply()
+    client = await nats.connect(nats_url)
+
+    async def refuse(message: nats.aio.msg.Msg) -> None:
+        await client.publish(message.reply, refusal.to_json(), headers={STATUS: str(refusal.status_code)})
+
+    await client.subscribe(rpc.JOB_GET.subject, cb=refuse)
+    await client.flush()
+    try:
+        with pytest.raises(NotFound, match=f"There is no job '{job}'."):
+            await telemetry.summaries.status(job)
+    finally:
+        await client.close()

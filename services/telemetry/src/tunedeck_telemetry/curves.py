@@ -76,7 +76,11 @@ class Curves:
             if request.after >= sequence(span.fence + 1, 0):
                 continue
             found = await self._repository.first(
-                Kind.LOSS, job.uid, span.fence, after=after, upto=span.upto,
+                Kind.LOSS,
+                job.uid,
+                span.fence,
+                after=after,
+                upto=span.upto,
                 count=request.limit + 1 - len(points),
             )
             losses = [LossPoint.model_validate(one) for one in found]
@@ -134,9 +138,7 @@ class Curves:
         samples = sorted(map(ResourceSample.model_validate, found), key=lambda one: one.timestamp)
         times = [sample.timestamp for sample in samples]
         if not samples:
-            first = await self._repository.first(
-                Kind.RESOURCES, job_id, fence, after=0, upto=None, count=1
-            )
+            first = await self._repository.first(Kind.RESOURCES, job_id, fence, after=0, upto=None, count=1)
             samples = [ResourceSample.model_validate(one) for one in first]
             times = [sample.timestamp for sample in samples]
         return [

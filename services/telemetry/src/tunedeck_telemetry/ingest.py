@@ -6,7 +6,7 @@ from tunedeck_contracts.events import JobEvent
 from tunedeck_contracts.subjects import TrainingKind
 from tunedeck_contracts.training import LogRecorded, LossRecorded, ResourcesRecorded
 from tunedeck_telemetry.projection import Totals, from_event
-from tunedeck_telemetry.repository import Kind, Point, TelemetryRepository
+from tunedeck_telemetry.repository import Kind, Point, TelemetryRepository, check_storable
 
 Recorded = LossRecorded | ResourcesRecorded | LogRecorded
 
@@ -15,8 +15,14 @@ def decode(subject: str, data: bytes) -> Recorded:
     """One message of the stream TRAINING.
 
     Raises:
-        ValueError: it is not what its subject says.
+        ValueError: it is not what its subject says, or cannot be stored.
     """
+    recorded = _decoded(subject, data)
+    check_storable(recorded, to_point(recorded))
+    return recorded
+
+
+def _decoded(subject: str, data: bytes) -> Recorded:
     match TrainingKind(subject.split(".")[1]):
         case TrainingKind.LOSS:
             return LossRecorded.model_validate_json(data)
@@ -39,7 +45,8 @@ class Ingest:
     async def recorded(self, batch: Sequence[Recorded]) -> None:
         """Points, samples and lines, with what the newest points say of their runs' lengths."""
         await self._repository.store([to_point(one) for one in batch])
-        newest = {one.job_id: one for one in batch if isinstance(one, LossRecorded)}
+        told = [one for one in batch if isinstance(one, LossRecorded)]
+        newest = {one.job_id: one for one in sorted(told, key=lambda one: one.fence)}
         for job_id, loss in newest.items():
             totals = Totals(loss.total, loss.total_steps, loss.total_epochs)
             await self._repository.set_totals(job_id, loss.fence, totals)

@@ -111,4 +111,3 @@ class Directory:
     async def focus(self, uid: str | None) -> KnownJob | None:
         """The job named, else the job started last, else None."""
         return await self._stored.started_last() if uid is None else await self.find(uid)
-

@@ -1,10 +1,13 @@
 """Points in bucket documents of 100, each set under its own number: a point stored twice is stored once."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from bson import encode
+from bson.errors import BSONError
 from pymongo import ASCENDING, DESCENDING, UpdateOne
 from pymongo.errors import DuplicateKeyError
 
@@ -17,6 +20,8 @@ from tunedeck_telemetry.projection import KnownJob, Totals
 BUCKET = 100
 IDLE_KEPT = timedelta(hours=24)
 IDLE_FENCE = 0
+MOST_BYTES = 128 * 1024
+"""Of one point: a bucket of 100 stays below MongoDB's 16 MiB."""
 
 
 class Kind(StrEnum):
@@ -66,7 +71,9 @@ class TelemetryRepository:
         told = {"_id": job_id, "fence": fence, **totals.__dict__}
         is_newer = {"$gt": [{"$ifNull": ["$fence", 0]}, fence]}
         await self._totals.update_one(
-            {"_id": job_id}, [{"$replaceWith": {"$cond": [is_newer, "$$ROOT", {"$literal": told}]}}], upsert=True
+            {"_id": job_id},
+            [{"$replaceWith": {"$cond": [is_newer, "$$ROOT", {"$literal": told}]}}],
+            upsert=True,
         )
 
     async def newest(
@@ -143,7 +150,9 @@ class TelemetryRepository:
 
     async def _known(self, document: Document) -> KnownJob:
         totals = await self._totals.find_one({"_id": document["_id"]}) or {}
-        return _known(document, Totals(totals.get("points", 0), totals.get("steps", 0), totals.get("epochs", 0)))
+        return _known(
+            document, Totals(totals.get("points", 0), totals.get("steps", 0), totals.get("epochs", 0))
+        )
 
     async def project(self, known: KnownJob) -> None:
         """Store a job's newest state; an older revision only adds its tenures."""
@@ -157,18 +166,31 @@ class TelemetryRepository:
             "ended_at": known.ended_at,
             "last_iteration": known.last_iteration,
         }
-        try:
+        # A duplicate key: the job is there with this revision or a newer one.
+        with suppress(DuplicateKeyError):
             await self._jobs.update_one(
                 {"_id": known.uid, "rev": {"$lt": known.rev}},
                 {"$set": fields, "$setOnInsert": {"tenures": []}},
                 upsert=True,
             )
-        except DuplicateKeyError:
-            # The job is there with this revision or a newer one.
-            pass
         if known.tenures:
             held = [tenure.__dict__ for tenure in known.tenures]
             await self._jobs.update_one({"_id": known.uid}, {"$addToSet": {"tenures": {"$each": held}}})
+
+
+def check_storable(recorded: Message, point: Point) -> None:
+    """Refuse what no document can hold: within a batch it would fail all that came with it.
+
+    Raises:
+        ValueError: a number of more than 8 bytes, a time out of range, or more than MOST_BYTES.
+    """
+    try:
+        size = len(encode(recorded.model_dump()))
+        _update(point)
+    except (OverflowError, BSONError) as error:
+        raise ValueError(f"It cannot be stored: {error}.") from error
+    if size > MOST_BYTES:
+        raise ValueError(f"It cannot be stored: it has {size} bytes, {MOST_BYTES} are allowed.")
 
 
 def _update(point: Point) -> UpdateOne:

@@ -8,4 +8,6 @@ from tunedeck_chassis.settings import ServiceSettings
 class TelemetrySettings(ServiceSettings):
     """Where the points are."""
 
-    telemetry_database: str = Field(default="tunedeck_telemetry", description="MongoDB database of the points.")
+    telemetry_database: str = Field(
+        default="tunedeck_telemetry", description="MongoDB database of the points."
+    )
