@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,8 +14,9 @@ from faststream.nats import NatsRouter
 from nats.js.api import ConsumerConfig
 
 from tunedeck_chassis import mongo
+from tunedeck_chassis.batches import BatchConsumer
 from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
-from tunedeck_chassis.broker import Batch, Park, batch_handler, create_broker, event_handler, request_handler
+from tunedeck_chassis.broker import create_broker, event_handler, request_handler
 from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.provisioning import Misprovisioned, assert_provisioned, consumer_config, provision
 from tunedeck_chassis.service import started
@@ -35,6 +36,24 @@ class Ask(Message):
 
 class Say(Message):
     text: str
+
+
+@asynccontextmanager
+async def consuming(nats_url: str, handle: Callable[[Sequence[str]], Awaitable[None]]) -> AsyncIterator[Bus]:
+    """A consumer of the points on the real server."""
+    await provision(nats_url)
+    broker = create_broker(ServiceSettings(nats_url=nats_url), "probe")
+
+    def decode(subject: str, data: bytes) -> str:
+        return Ask.model_validate_json(data).text
+
+    async with started(broker):
+        consumer = BatchConsumer(broker, TELEMETRY_TRAINING, decode, handle)
+        task = asyncio.create_task(consumer.run())
+        try:
+            yield Bus(broker)
+        finally:
+            task.cancel()
 
 
 def ask_rpc() -> Rpc[Ask, Say]:
@@ -202,42 +221,67 @@ async def test_a_malformed_message_is_parked_and_the_next_is_handled(nats_url: s
 
 
 async def test_one_bad_point_among_99_good_ones_is_parked_alone(nats_url: str) -> None:
-    router, handled, uid = NatsRouter(), asyncio.Event(), uuid.uuid4().hex
+    handled, uid = asyncio.Event(), uuid.uuid4().hex
     good: set[str] = set()
 
-    @batch_handler(router, TELEMETRY_TRAINING)
-    async def decode(message: Batch, parking: Park) -> None:
-        for raw in message.raw_message:
-            try:
-                good.add(Ask.model_validate_json(raw.data).text)
-            except ValueError as error:
-                await parking.park(raw, reason=str(error))
-        if len(good) >= 99:
+    async def keep(texts: Sequence[str]) -> None:
+        good.update(texts)
+        if len([text for text in good if text.startswith(uid)]) == 99:
             handled.set()
 
     subject = subjects.training_event(subjects.TrainingKind.LOSS, uid)
-    async with serving(nats_url, router) as bus:
+    async with consuming(nats_url, keep) as bus:
         bodies = [Ask(text=f"{uid}-{n}").to_json() for n in range(99)]
         bodies.insert(42, b"{broken")
         await asyncio.gather(*(_publish(bus, subject, body) for body in bodies))
         await asyncio.wait_for(handled.wait(), 10)
-    assert len([text for text in good if text.startswith(uid)]) == 99
     assert len([one for one in await _parked(nats_url) if one.subject == subject]) == 1
 
 
 async def test_a_lone_message_of_a_batch_is_handled_within_half_a_second(nats_url: str) -> None:
-    router, uid = NatsRouter(), uuid.uuid4().hex
-    handled = asyncio.Event()
+    handled, uid = asyncio.Event(), uuid.uuid4().hex
 
-    @batch_handler(router, TELEMETRY_TRAINING)
-    async def decode(message: Batch) -> None:
-        if any(uid.encode() in raw.data for raw in message.raw_message):
+    async def keep(texts: Sequence[str]) -> None:
+        if uid in texts:
             handled.set()
 
-    async with serving(nats_url, router) as bus:
-        subject = subjects.training_event(subjects.TrainingKind.LOSS, uid)
-        await _publish(bus, subject, Ask(text=uid).to_json())
+    async with consuming(nats_url, keep) as bus:
+        await _publish(bus, subjects.training_event(subjects.TrainingKind.LOSS, uid), Ask(text=uid).to_json())
         await asyncio.wait_for(handled.wait(), 0.5)
+
+
+async def test_a_batch_that_fails_comes_again(nats_url: str) -> None:
+    handled, uid = asyncio.Event(), uuid.uuid4().hex
+    failed: list[str] = []
+
+    async def flaky(texts: Sequence[str]) -> None:
+        if uid in texts and not failed:
+            failed.append(uid)
+            raise ConnectionError("the database is away")
+        if uid in texts:
+            handled.set()
+
+    async with consuming(nats_url, flaky) as bus:
+        await _publish(bus, subjects.training_event(subjects.TrainingKind.LOSS, uid), Ask(text=uid).to_json())
+        await asyncio.wait_for(handled.wait(), 10)
+
+
+async def test_a_stream_of_points_is_handled_at_once_and_whole(nats_url: str) -> None:
+    """A message that is fetched and not handled would come again only after `ack_wait`."""
+    handled, uid, count = asyncio.Event(), uuid.uuid4().hex, 300
+    seen: set[str] = set()
+
+    async def keep(texts: Sequence[str]) -> None:
+        seen.update(text for text in texts if text.startswith(uid))
+        if len(seen) == count:
+            handled.set()
+
+    subject = subjects.training_event(subjects.TrainingKind.LOSS, uid)
+    async with consuming(nats_url, keep) as bus:
+        for n in range(count):
+            await _publish(bus, subject, Ask(text=f"{uid}-{n}").to_json())
+            await asyncio.sleep(0.005)
+        await asyncio.wait_for(handled.wait(), TELEMETRY_TRAINING.ack_wait.total_seconds() / 6)
 
 
 async def test_a_durable_with_another_configuration_is_refused(nats_url: str) -> None:

@@ -12,6 +12,7 @@ import nats
 import pytest
 
 from tunedeck_chassis import mongo
+from tunedeck_chassis.batches import BatchConsumer
 from tunedeck_chassis.broker import create_broker
 from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.provisioning import provision
@@ -22,6 +23,7 @@ from tunedeck_contracts.errors import NotFound, Unavailable
 from tunedeck_contracts.events import JobEvent, JobEventType
 from tunedeck_contracts.jobs import Status
 from tunedeck_contracts.message import utc_now
+from tunedeck_contracts.streams import TELEMETRY_TRAINING
 from tunedeck_contracts.subjects import TrainingKind
 from tunedeck_contracts.telemetry import DeadLetter, GetHistory, GetStored, Stored, sequence
 from tunedeck_contracts.training import (
@@ -34,7 +36,7 @@ from tunedeck_contracts.training import (
 )
 from tunedeck_telemetry import handlers
 from tunedeck_telemetry.curves import Curves
-from tunedeck_telemetry.ingest import Ingest
+from tunedeck_telemetry.ingest import Ingest, decode
 from tunedeck_telemetry.projection import Directory
 from tunedeck_telemetry.repository import TelemetryRepository
 from tunedeck_telemetry.settings import TelemetrySettings
@@ -69,7 +71,9 @@ async def telemetry(nats_url: str, mongo_url: str) -> AsyncIterator[Telemetry]:
         broker.context.set_global(name, value)
     broker.include_router(handlers.router)
     async with started(broker, repository.prepare):
+        points = asyncio.create_task(BatchConsumer(broker, TELEMETRY_TRAINING, decode, ingest.recorded).run())
         yield Telemetry(ingest, curves, summaries, bus)
+        points.cancel()
     await client.drop_database(settings.telemetry_database)
     await client.close()
 

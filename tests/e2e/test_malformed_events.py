@@ -34,7 +34,9 @@ async def parked_after_publishing(nats_url: str, subject: str, body: bytes) -> D
 
 @pytest.mark.parametrize("kind", [*TrainingKind, None])
 @pytest.mark.parametrize("body", [b"\xff\x00 no json", b"{}"])
-def test_it_is_parked_at_its_first_delivery(api: Api, stack: Any, kind: TrainingKind | None, body: bytes) -> None:
+def test_it_is_parked_at_its_first_delivery(
+    api: Api, stack: Any, kind: TrainingKind | None, body: bytes
+) -> None:
     uid = uuid.uuid4().hex
     subject = subjects.training_event(kind, uid) if kind else subjects.job_event(uid)
     letter = asyncio.run(parked_after_publishing(stack.stack.nats_url, subject, body))

@@ -3,11 +3,10 @@
 import json
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from faststream import AckPolicy, Context
+from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsRouter, PullSub
-from faststream.nats.message import NatsBatchMessage
 
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_chassis.connection import ClosedGuard, connection_options
@@ -19,18 +18,9 @@ from tunedeck_contracts.errors import ValidationFailed
 from tunedeck_contracts.rpc import Rpc
 from tunedeck_contracts.streams import Consumer
 
-Batch = Annotated[NatsBatchMessage, Context("message")]
-"""The argument of a batch handler that holds the messages."""
-
-Park = Annotated[Parking, Context("parking")]
-"""The argument of a batch handler that parks what it cannot decode."""
-
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 
 REQUEST_WORKERS = 64
-BATCH_SIZE = 256
-# A batch waits this long for company; the default of 5 s would hold a lone message that long.
-BATCH_WAIT_SECONDS = 0.1
 GRACEFUL_TIMEOUT = 10.0
 
 
@@ -80,26 +70,11 @@ def event_handler(router: NatsRouter, consumer: Consumer) -> Callable[[Handler],
     TunedeckError is permanent: the message is parked. Any other error is
     transient: the message comes again, later each time.
     """
-    return _pull(router, consumer, PullSub(batch_size=1, timeout=5.0))
-
-
-def batch_handler(router: NatsRouter, consumer: Consumer) -> Callable[[Handler], Handler]:
-    """Register a free function for batches of a durable.
-
-    It takes `batch: Batch` (its `raw_message` is a list of nats-py messages)
-    and `parking: Park`. It decodes the messages one
-    by one and parks what cannot be decoded; an error it raises is transient
-    and brings the rest of the batch again.
-    """
-    return _pull(router, consumer, PullSub(batch_size=BATCH_SIZE, timeout=BATCH_WAIT_SECONDS, batch=True))
-
-
-def _pull(router: NatsRouter, consumer: Consumer, pull: PullSub[Any]) -> Callable[[Handler], Handler]:
     subscriber = router.subscriber(
         consumer.filter_subject,
         durable=consumer.name,
         stream=JStream(consumer.stream, declare=False),
-        pull_sub=pull,
+        pull_sub=PullSub(batch_size=1, timeout=5.0),
         ack_policy=AckPolicy.MANUAL,
         decoder=_undecoded,
     )
@@ -119,5 +94,4 @@ async def _decoded(message: Any) -> Any:
 
 
 async def _undecoded(message: Any) -> Any:
-    # The handler decodes: a failure there is one message's, a failure here would be the batch's.
     return message.body

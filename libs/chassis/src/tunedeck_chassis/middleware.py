@@ -90,12 +90,8 @@ class ServiceMiddleware(BaseMiddleware[Any, Any]):
 
     async def consume_scope(self, call_next: Callable[[Any], Awaitable[Any]], msg: Any) -> Any:
         """Bind the correlation id, then answer or acknowledge."""
-        headers = {} if isinstance(msg.raw_message, list) else (msg.headers or {})
-        with structlog.contextvars.bound_contextvars(
-            correlation_id=headers.get(CORRELATION_ID) or msg.correlation_id
-        ):
-            if isinstance(msg.raw_message, list):
-                return await self._batch(call_next, msg)
+        correlation_id = (msg.headers or {}).get(CORRELATION_ID) or msg.correlation_id
+        with structlog.contextvars.bound_contextvars(correlation_id=correlation_id):
             if is_stream_message(msg.raw_message):
                 return await self._stream_message(call_next, msg)
             if msg.reply_to:
@@ -129,18 +125,6 @@ class ServiceMiddleware(BaseMiddleware[Any, Any]):
                 return
             delay = min(LONGEST_NACK_DELAY, 2.0**deliveries)
             log.warning("stream_message_failed", subject=raw.subject, retry_in=delay, exc_info=error)
-            await msg.nack(delay=delay)
-        else:
-            await msg.ack()
-
-    async def _batch(self, call_next: Callable[[Any], Awaitable[Any]], msg: Any) -> None:
-        # The handler parks what cannot be decoded; what it raises is about the batch as a whole.
-        try:
-            await call_next(msg)
-        except Exception as error:
-            deliveries = max(raw.metadata.num_delivered for raw in msg.raw_message)
-            delay = min(LONGEST_NACK_DELAY, 2.0**deliveries)
-            log.warning("batch_failed", size=len(msg.raw_message), retry_in=delay, exc_info=error)
             await msg.nack(delay=delay)
         else:
             await msg.ack()

@@ -5,10 +5,10 @@ from typing import Annotated
 from faststream import Context
 from faststream.nats import NatsRouter
 
-from tunedeck_chassis.broker import Batch, Park, batch_handler, event_handler, request_handler
+from tunedeck_chassis.broker import event_handler, request_handler
 from tunedeck_contracts import rpc
 from tunedeck_contracts.events import JobEvent
-from tunedeck_contracts.streams import TELEMETRY_JOBS, TELEMETRY_TRAINING
+from tunedeck_contracts.streams import TELEMETRY_JOBS
 from tunedeck_contracts.telemetry import (
     GetCurrentLoss,
     GetCurrentResources,
@@ -29,7 +29,7 @@ from tunedeck_contracts.telemetry import (
 )
 from tunedeck_contracts.training import LossPoint, ResourceSample
 from tunedeck_telemetry.curves import Curves
-from tunedeck_telemetry.ingest import Ingest, decode
+from tunedeck_telemetry.ingest import Ingest
 from tunedeck_telemetry.summaries import Summaries
 
 router = NatsRouter()
@@ -43,18 +43,6 @@ IngestContext = Annotated[Ingest, Context("ingest")]
 async def on_job_event(body: bytes, ingest: IngestContext) -> None:
     """A job has changed."""
     await ingest.job_event(JobEvent.model_validate_json(body))
-
-
-@batch_handler(router, TELEMETRY_TRAINING)
-async def on_training_events(batch: Batch, parking: Park, ingest: IngestContext) -> None:
-    """Runs have told something; a malformed message is parked alone."""
-    good = []
-    for raw in batch.raw_message:
-        try:
-            good.append(decode(raw.subject, raw.data))
-        except ValueError as error:
-            await parking.park(raw, reason=str(error))
-    await ingest.recorded(good)
 
 
 @request_handler(router, rpc.LOSS_LIST)
