@@ -16,10 +16,11 @@ up: setup         ## Run the whole stack until Ctrl-C
 test: setup       ## Every test
 	@exec $(BIN)/python -m pytest tests
 
-check: setup      ## Lint, format, types
+check: setup      ## Lint, format, types, import rules, golden schemas
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict $(TYPED)
+	$(BIN)/python -m pytest -q tests/unit/test_architecture.py tests/contracts
 
 schemas: setup    ## Write the golden schemas of the messages again
 	$(BIN)/python scripts/write_schemas.py

@@ -12,8 +12,9 @@ import nats
 import pytest
 from faststream.nats import NatsRouter
 from nats.js.api import ConsumerConfig
+from pymongo.errors import ServerSelectionTimeoutError
 
-from tunedeck_chassis import mongo
+from tunedeck_chassis import mongo, outages
 from tunedeck_chassis.batches import BatchConsumer
 from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
 from tunedeck_chassis.broker import create_broker, event_handler, request_handler
@@ -26,7 +27,7 @@ from tunedeck_contracts.cloudevents import event
 from tunedeck_contracts.errors import InternalError, NotFound, Unavailable, ValidationFailed
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.rpc import Rpc
-from tunedeck_contracts.streams import TELEMETRY_JOBS, TELEMETRY_TRAINING
+from tunedeck_contracts.streams import MAX_DELIVER, TELEMETRY_JOBS, TELEMETRY_TRAINING
 from tunedeck_contracts.telemetry import DeadLetter
 
 
@@ -264,6 +265,36 @@ async def test_a_batch_that_fails_comes_again(nats_url: str) -> None:
     async with consuming(nats_url, flaky) as bus:
         await _publish(bus, subjects.training_event(subjects.TrainingKind.LOSS, uid), Ask(text=uid).to_json())
         await asyncio.wait_for(handled.wait(), 10)
+
+
+async def test_an_outage_of_the_database_uses_up_no_delivery(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outages, "TRY_AGAIN_SECONDS", 0.01)
+    router, handled, uid = NatsRouter(), asyncio.Event(), uuid.uuid4().hex
+    attempts = {"single": 0, "batch": 0}
+
+    def away(kind: str) -> None:
+        attempts[kind] += 1
+        if attempts[kind] <= 2 * MAX_DELIVER:
+            raise ServerSelectionTimeoutError("no server")
+        if min(attempts.values()) > 2 * MAX_DELIVER:
+            handled.set()
+
+    @event_handler(router, TELEMETRY_JOBS)
+    async def single(body: bytes) -> None:
+        if uid.encode() in body:
+            away("single")
+
+    async def batch(texts: Sequence[str]) -> None:
+        if uid in texts:
+            away("batch")
+
+    async with serving(nats_url, router) as bus, consuming(nats_url, batch):
+        await _publish(bus, subjects.job_event(uid), Ask(text=uid).to_json())
+        await _publish(bus, subjects.training_event(subjects.TrainingKind.LOSS, uid), Ask(text=uid).to_json())
+        await asyncio.wait_for(handled.wait(), 10)
+    assert [one for one in await _parked(nats_url) if uid in one.subject] == []
 
 
 async def test_a_stream_of_points_is_handled_at_once_and_whole(nats_url: str) -> None:

@@ -48,6 +48,12 @@ class FakeBus:
             raise Unavailable("NATS is away.")
         self.events.append(event)
 
+    async def subscribe(self, subject: str, callback: Any) -> "FakeBus":
+        return self
+
+    async def unsubscribe(self) -> None:
+        pass
+
     async def request(self, asked: rpc.Rpc[Any, Any], message: Any) -> Any:
         if self.away:
             raise Unavailable("NATS is away.")

@@ -17,6 +17,7 @@ from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from tunedeck_chassis.middleware import LONGEST_NACK_DELAY
+from tunedeck_chassis.outages import outlasting_outages
 from tunedeck_chassis.parking import Parking
 from tunedeck_contracts.errors import TunedeckError
 from tunedeck_contracts.streams import Consumer
@@ -69,13 +70,20 @@ class BatchConsumer(Generic[Decoded]):
     async def _take(self, batch: Sequence[Msg]) -> None:
         try:
             good = [decoded for message in batch if (decoded := await self._decoded(message)) is not None]
-            await self._handle(good)
+            await outlasting_outages(lambda: self._handle(good), batch)
         except Exception as error:
-            delay = min(LONGEST_NACK_DELAY, 2.0 ** max(message.metadata.num_delivered for message in batch))
-            log.warning("batch_failed", size=len(batch), retry_in=delay, exc_info=error)
-            await self._settle(batch, lambda message: message.nak(delay=delay))
+            log.warning("batch_failed", size=len(batch), exc_info=error)
+            reason = repr(error)
+            await self._settle(batch, lambda message: self._hand_back(message, reason))
         else:
             await self._settle(batch, lambda message: message.ack())
+
+    async def _hand_back(self, message: Msg, reason: str) -> None:
+        deliveries = message.metadata.num_delivered
+        if self._parking.is_last(deliveries):
+            await self._parking.park(message, reason=reason)
+        else:
+            await message.nak(delay=min(LONGEST_NACK_DELAY, 2.0**deliveries))
 
     async def _decoded(self, message: Msg) -> Decoded | None:
         try:

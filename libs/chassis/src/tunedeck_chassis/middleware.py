@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 from pydantic import ValidationError
 from pymongo.errors import PyMongoError
 
+from tunedeck_chassis.outages import outlasting_outages
 from tunedeck_chassis.parking import Parking
 from tunedeck_chassis.replies import Replies
 from tunedeck_contracts.cloudevents import CORRELATION_ID, DEADLINE
@@ -116,7 +117,7 @@ class ServiceMiddleware(BaseMiddleware[Any, Any]):
         raw: Msg = msg.raw_message
         deliveries = raw.metadata.num_delivered
         try:
-            await call_next(msg)
+            await outlasting_outages(lambda: call_next(msg), [raw])
         except (ValidationError, TunedeckError) as error:
             await self._parking.park(raw, reason=str(error))
         except Exception as error:

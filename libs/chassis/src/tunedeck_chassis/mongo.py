@@ -5,7 +5,7 @@ from typing import Any
 
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConnectionFailure, PyMongoError
 
 from tunedeck_chassis.settings import ServiceSettings
 
@@ -31,6 +31,11 @@ def connect(settings: ServiceSettings) -> Client:
         timeoutMS=5000,
         maxPoolSize=32,
     )
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the error says that the database cannot be reached now, and nothing about what was asked."""
+    return isinstance(error, ConnectionFailure) or (isinstance(error, PyMongoError) and error.timeout)
 
 
 async def problem(client: Client) -> str | None:

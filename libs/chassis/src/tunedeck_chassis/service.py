@@ -2,22 +2,19 @@
 
 import asyncio
 import contextlib
-import os
 import signal
-import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import structlog
 from faststream.nats import NatsBroker
 
-from tunedeck_chassis.connection import CONNECTION_CLOSED_EXIT
+from tunedeck_chassis.loop_watch import watched_event_loop
 from tunedeck_chassis.provisioning import Misprovisioned, assert_provisioned
 
 log = structlog.get_logger()
 
 PROVISION_SECONDS = 30.0
-FROZEN_SECONDS = 30.0
 
 
 async def run(
@@ -53,19 +50,19 @@ async def started(
     broker: NatsBroker, prepare: Callable[[], Awaitable[None]] | None = None
 ) -> AsyncIterator[None]:
     """The broker, connected to a provisioned server, with its handlers at work; stopped in order."""
-    watch_event_loop()
-    await broker.connect()
-    await _until_provisioned(broker)
-    if prepare is not None:
-        await prepare()
-    await broker.start()
-    log.info("started")
-    try:
-        yield
-    finally:
-        broker.context.get("closed_guard").stopping = True
-        await broker.stop()
-        log.info("stopped")
+    async with watched_event_loop():
+        await broker.connect()
+        try:
+            await _until_provisioned(broker)
+            if prepare is not None:
+                await prepare()
+            await broker.start()
+            log.info("started")
+            yield
+        finally:
+            broker.context.get("closed_guard").stopping = True
+            await broker.stop()
+            log.info("stopped")
 
 
 async def _named(loop: Callable[[], Awaitable[None]]) -> None:
@@ -89,32 +86,3 @@ async def _until_provisioned(broker: NatsBroker) -> None:
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(0.5)
-
-
-def watch_event_loop() -> None:
-    """End the process when its event loop stands still for 30 s.
-
-    A thread looks, because a frozen loop runs no health check of its own.
-    """
-    last = time.monotonic()
-
-    async def tick() -> None:
-        nonlocal last
-        while True:
-            last = time.monotonic()
-            await asyncio.sleep(1)
-
-    def watch() -> None:
-        while True:
-            before = time.monotonic()
-            threading.Event().wait(1)
-            # A thread that was itself stopped (SIGSTOP, a sleeping laptop) says nothing about the loop.
-            asleep = time.monotonic() - before > 5
-            if not asleep and time.monotonic() - last > FROZEN_SECONDS:
-                os._exit(CONNECTION_CLOSED_EXIT)
-
-    _ticking.append(asyncio.get_running_loop().create_task(tick()))
-    threading.Thread(target=watch, name="event-loop-watch", daemon=True).start()
-
-
-_ticking: list[asyncio.Task[None]] = []

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from nats.aio.msg import Msg
 from pymongo.errors import PyMongoError
 
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_chassis.bus import Bus
-from tunedeck_contracts import rpc
+from tunedeck_contracts import rpc, subjects
 from tunedeck_contracts.errors import Conflict, NotFound, TunedeckError
 from tunedeck_contracts.jobs import Failure, Phase, StoredArtifact, Wanted
 from tunedeck_contracts.runs import Outcome, Report, Run
@@ -78,6 +79,7 @@ class Supervision:
         self._end: Finished | Failed | None = None
         self._wanted = Wanted.RUN
         self._cancelled_at: float | None = None
+        self._beat_now = asyncio.Event()
 
     async def supervise(self) -> None:
         """Train, tell and report.
@@ -129,6 +131,8 @@ class Supervision:
                 body.cancel()
 
         telling.sample()
+        # An event of the job is only a hint to ask at once: a lost one costs the wait for the next beat.
+        hints = await self._around.bus.subscribe(subjects.job_event(self._run.job_uid), self._on_job_event)
         works = (self._beat(telling), self._sample(telling), telling.delivery.run())
         tasks = [asyncio.create_task(work) for work in works]
         for task in tasks:
@@ -144,6 +148,11 @@ class Supervision:
                 task.remove_done_callback(end_body)
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(Exception):
+                await hints.unsubscribe()
+
+    async def _on_job_event(self, _: Msg) -> None:
+        self._beat_now.set()
 
     async def _beat(self, telling: Telling) -> None:
         while True:
@@ -156,7 +165,10 @@ class Supervision:
             except TunedeckError as error:
                 log.warning("beat_failed", job=self._run.job_uid, error=error.detail)
             self._kill_when_overdue()
-            await asyncio.sleep(max(0.0, self._run.beat_seconds - (time.monotonic() - sent)))
+            self._beat_now.clear()
+            with contextlib.suppress(TimeoutError):
+                rest = self._run.beat_seconds - (time.monotonic() - sent)
+                await asyncio.wait_for(self._beat_now.wait(), max(0.0, rest))
 
     async def _heed(self, wanted: Wanted) -> None:
         self._wanted = wanted
