@@ -55,6 +55,7 @@ async def consuming(nats_url: str, handle: Callable[[Sequence[str]], Awaitable[N
             yield Bus(broker)
         finally:
             task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 def ask_rpc() -> Rpc[Ask, Say]:

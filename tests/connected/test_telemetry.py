@@ -74,6 +74,7 @@ async def telemetry(nats_url: str, mongo_url: str) -> AsyncIterator[Telemetry]:
         points = asyncio.create_task(BatchConsumer(broker, TELEMETRY_TRAINING, decode, ingest.recorded).run())
         yield Telemetry(ingest, curves, summaries, bus)
         points.cancel()
+        await asyncio.gather(points, return_exceptions=True)
     await client.drop_database(settings.telemetry_database)
     await client.close()
 

@@ -62,6 +62,9 @@ class BatchConsumer(Generic[Decoded]):
             except NatsTimeoutError:
                 continue
             except NatsError as error:
+                if self._broker.connection.is_closed:
+                    # On a closed connection nats-py tells a cancellation as this error too.
+                    raise
                 log.warning("fetch_failed", consumer=self._consumer.name, error=repr(error))
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
