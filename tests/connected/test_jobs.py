@@ -162,6 +162,15 @@ async def test_the_same_claim_gets_the_same_run_and_another_gets_none(service: S
     assert (await service.queue.claim(claim("trainer_2"))).run is None
 
 
+async def test_one_claim_sent_many_times_at_once_takes_one_job(service: Service) -> None:
+    for _ in range(5):
+        await service.jobs.create(request())
+    mine = claim()
+    claims = await asyncio.gather(*(service.queue.claim(mine) for _ in range(10)))
+    assert len({one.run.job_uid for one in claims if one.run is not None}) == 1
+    assert len(await service.repository.newest([Status.RUNNING], 10)) == 1
+
+
 async def test_twenty_trainers_claim_ten_jobs_once_each(service: Service) -> None:
     created = {(await service.jobs.create(request())).job_uid for _ in range(10)}
     claims = await asyncio.gather(*(service.queue.claim(claim(f"trainer_{n}")) for n in range(20)))

@@ -13,6 +13,9 @@ from tunedeck_contracts.telemetry import DeadLetter
 
 log = structlog.get_logger()
 
+MOST_KEPT_BYTES = 1024 * 1024
+"""A dead letter must itself fit on the bus; of a larger message its beginning is kept."""
+
 
 class Parking:
     """Parks a message in the stream DLQ, then tells JetStream to deliver it no more."""
@@ -34,7 +37,7 @@ class Parking:
             reason=reason[:2000],
             deliveries=metadata.num_delivered,
             headers=dict(raw.headers or {}),
-            data=base64.b64encode(raw.data).decode(),
+            data=base64.b64encode(raw.data[:MOST_KEPT_BYTES]).decode(),
             parked_at=utc_now(),
         )
         event = cloudevents.event(

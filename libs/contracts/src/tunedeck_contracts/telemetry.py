@@ -127,7 +127,7 @@ class GetHistory(Message):
 
     job_id: str
     after: int = Field(default=0, ge=0, description="A `seq`; 0 for all.")
-    limit: int = Field(default=5000, ge=1, le=5000)
+    limit: int = Field(default=1000, ge=1, le=1000)
 
 
 class HistoryPoint(Message):
@@ -192,7 +192,7 @@ class LogList(Message):
 
 
 class DeadLetter(Message):
-    """A message that a service could not handle, kept for an operator. `data` is base64."""
+    """A message that a service could not handle, for an operator. `data`: base64, at most the first MiB."""
 
     service: str
     subject: str

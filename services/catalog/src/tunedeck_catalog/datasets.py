@@ -19,7 +19,7 @@ from tunedeck_contracts.datasets import (
     DatasetValidation,
     ResolvedDataset,
 )
-from tunedeck_contracts.errors import Conflict, FieldProblem, NotFound, ValidationFailed
+from tunedeck_contracts.errors import Conflict, FieldProblem, NotFound, TunedeckError, ValidationFailed
 from tunedeck_contracts.ids import is_safe_id, new_dataset_uid
 from tunedeck_contracts.message import utc_now
 
@@ -101,8 +101,9 @@ class Datasets:
         blob, report = await self._store_rows(upload)
         try:
             return await self._insert(upload, message, blob, report, automatic)
-        except BaseException:
-            await asyncio.shield(self._blobs.delete(blob.id))
+        except (SavedBefore, TunedeckError):
+            # Of any other failure it is not known whether the dataset was saved: its rows must stay.
+            await self._blobs.delete(blob.id)
             raise
 
     async def _store_rows(self, upload: Upload) -> tuple[Blob, CsvReport]:

@@ -102,13 +102,20 @@ class LiveStream:
             return await self._finish(history.last_iteration or 0, history.fence, history.status.value)
         while True:
             try:
-                message = await asyncio.wait_for(self._queue.get(), HEARTBEAT_SECONDS)
+                message: Msg | None = await asyncio.wait_for(self._queue.get(), HEARTBEAT_SECONDS)
             except TimeoutError:
+                # Silence may be a lost end: what the subscription missed, the history knows.
+                message = None
+            if message is None or self._missed:
+                self._missed = False
+                history = await self._catch_up()
+                if history.status in PAST:
+                    return await self._finish(
+                        history.last_iteration or 0, history.fence, history.status.value
+                    )
+            if message is None:
                 await self._send_typed("heartbeat")
                 continue
-            if self._missed:
-                self._missed = False
-                await self._catch_up()
             ended = await self._handle(message)
             if ended is not None:
                 return await self._finish(ended.last_iteration or 0, ended.fence, ended.status.value)

@@ -33,6 +33,7 @@ class FileUpload:
         self._header_name = b""
         self._part = ""
         self._is_file = False
+        self._has_ended = False
         self.found_file = False
         self.filename = ""
         self.fields: dict[str, bytes] = {}
@@ -45,6 +46,7 @@ class FileUpload:
                 "on_header_end": self._on_header_end,
                 "on_headers_finished": self._on_headers_finished,
                 "on_part_data": self._on_part_data,
+                "on_end": self._on_end,
             },
         )
 
@@ -62,6 +64,8 @@ class FileUpload:
                 raise BadRequest(f"The multipart body cannot be read: {error}.") from error
             while self._ready:
                 yield self._ready.popleft()
+        if not self._has_ended:
+            raise BadRequest("The upload broke off before its end; send it again.")
         if not self.found_file:
             raise BadRequest("The request has no file: send it as the multipart part `file`.")
 
@@ -93,6 +97,9 @@ class FileUpload:
             self.filename = _display_name(options[b"filename"])
         elif len(self.fields) >= _MOST_FIELDS:
             raise BadRequest("The form has too many fields.")
+
+    def _on_end(self) -> None:
+        self._has_ended = True
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if not self._is_file:

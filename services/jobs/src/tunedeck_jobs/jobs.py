@@ -3,6 +3,7 @@
 from tunedeck_contracts.errors import Conflict, NotFound
 from tunedeck_contracts.ids import checked_id, new_job_uid
 from tunedeck_contracts.jobs import (
+    PAST,
     ArtifactLocation,
     Configuration,
     CreateJob,
@@ -75,26 +76,27 @@ class Jobs:
         Raises:
             NotFound, Conflict: the job has ended.
         """
-        await self._record(uid)
-        changed = await self._repository.apply(
+        # A job may change hands between the two attempts; its next state is then looked at anew.
+        while (job := (await self._record(uid)).job).status not in PAST:
+            if job.wanted is Wanted.CANCEL:
+                return job
+            changed = await self._cancel_waiting(uid) or await self._want_cancel(uid)
+            if changed is not None:
+                self._relay.kick()
+                return changed.job
+        raise Conflict(f"Job {uid!r} has ended as {job.status.value}; there is nothing to cancel.")
+
+    async def _cancel_waiting(self, uid: str) -> JobRecord | None:
+        fields = {"wanted": Wanted.CANCEL.value, "training.ended_at": "$$NOW"}
+        return await self._repository.apply(uid, Change.CANCEL_WAITING, set_fields=fields)
+
+    async def _want_cancel(self, uid: str) -> JobRecord | None:
+        return await self._repository.apply(
             uid,
-            Change.CANCEL_WAITING,
-            set_fields={"wanted": Wanted.CANCEL.value, "training.ended_at": "$$NOW"},
+            Change.WANT_CANCEL,
+            expect={"wanted": Wanted.RUN.value},
+            set_fields={"wanted": Wanted.CANCEL.value},
         )
-        if changed is None:
-            changed = await self._repository.apply(
-                uid,
-                Change.WANT_CANCEL,
-                expect={"wanted": Wanted.RUN.value},
-                set_fields={"wanted": Wanted.CANCEL.value},
-            )
-        if changed is not None:
-            self._relay.kick()
-            return changed.job
-        job = (await self._record(uid)).job
-        if job.status is not Status.RUNNING:
-            raise Conflict(f"Job {uid!r} has ended as {job.status.value}; there is nothing to cancel.")
-        return job
 
     async def locate_artifact(self, uid: str, path: str) -> ArtifactLocation:
         """Where one file of a completed job is.

@@ -58,7 +58,8 @@ class Queue:
         """
         if await self._repository.reported(report.job_uid, report.fence):
             return
-        record = await self._end(report)
+        # A cancel may arrive between the two writes of an end; the second look sees it.
+        record = await self._end(report) or await self._end(report)
         if record is None:
             raise _fenced(report.job_uid, report.fence)
         self._relay.kick()
@@ -76,6 +77,7 @@ class Queue:
         )
         if cancelled is not None:
             return cancelled
+        expect = {**expect, "wanted": Wanted.RUN.value}
         if record.job.attempt >= self._settings.max_attempts:
             fields = {**raised, **_ended(), "failure": literal(LOST_WORKER.model_dump())}
             return await self._repository.apply(uid, Change.FAIL, expect=expect, set_fields=fields)

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, ReturnDocument
+from pymongo.errors import DuplicateKeyError
 
 from tunedeck_chassis.mongo import Client, Document
 from tunedeck_contracts.jobs import CURRENT, PAST, Job, Status
@@ -24,7 +25,7 @@ class JobRepository:
         """Create the indexes."""
         await self._jobs.create_index([("status", ASCENDING), ("created_at", ASCENDING)])
         await self._jobs.create_index([("created_at", DESCENDING)])
-        await self._jobs.create_index([("lease.claim_id", ASCENDING)], sparse=True)
+        await self._jobs.create_index([("lease.claim_id", ASCENDING)], sparse=True, unique=True)
         await self._jobs.create_index([("outbox.rev", ASCENDING)], sparse=True)
 
     async def insert(self, job: Job, pinned: Pinned | None) -> JobRecord:
@@ -71,7 +72,15 @@ class JobRepository:
 
     async def claim(self, worker: str, claim_id: str, lease_seconds: float) -> JobRecord | None:
         """Give the oldest queued job to the worker: next fence, next attempt, a lease."""
-        document = await self._jobs.find_one_and_update(
+        try:
+            document = await self._claimed(worker, claim_id, lease_seconds)
+        except DuplicateKeyError:
+            # The same claim, sent again, was quicker.
+            return await self.claimed_before(claim_id)
+        return documents.to_record(document) if document else None
+
+    async def _claimed(self, worker: str, claim_id: str, lease_seconds: float) -> Document | None:
+        return await self._jobs.find_one_and_update(
             {"status": {"$in": _sources(Change.CLAIM)}},
             documents.change_pipeline(
                 Change.CLAIM,
@@ -93,7 +102,6 @@ class JobRepository:
             sort=[("created_at", ASCENDING), ("_id", ASCENDING)],
             return_document=ReturnDocument.AFTER,
         )
-        return documents.to_record(document) if document else None
 
     async def beat(self, beat: Beat, lease_seconds: float) -> JobRecord | None:
         """Renew the lease and keep the newest point, unless the fence is not the job's any more."""

@@ -130,10 +130,11 @@ class Delivery:
             self._spool.free(stored)
             self._progress_at = time.monotonic()
             self._again = AGAIN_SECONDS
-        elif time.monotonic() - self._progress_at > self._again and self._settled():
+        elif time.monotonic() - self._progress_at > self._again and self.is_all_published():
             self._publish_again()
 
-    def _settled(self) -> bool:
+    def is_all_published(self) -> bool:
+        """Whether the stream has acknowledged every point of the spool."""
         return not self._spool.after(self._place, 1)
 
     def _publish_again(self) -> None:

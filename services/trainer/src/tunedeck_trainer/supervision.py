@@ -80,6 +80,7 @@ class Supervision:
         self._wanted = Wanted.RUN
         self._cancelled_at: float | None = None
         self._beat_now = asyncio.Event()
+        self._is_reporting = False
 
     async def supervise(self) -> None:
         """Train, tell and report.
@@ -103,8 +104,13 @@ class Supervision:
             async with self._beside(telling):
                 message = await self._outcome(telling)
                 telling.phase = Phase.FINALIZING
-                if not await delivery.drained(self._settings.drain_seconds):
+                while not await delivery.drained(self._settings.drain_seconds):
                     log.warning("points_not_stored", job=self._run.job_uid, fence=self._run.fence)
+                    if delivery.is_all_published():
+                        # The stream has them for a day; telemetry stores them when it is back.
+                        break
+                # From here the report's answer decides: a beat after it is refused as an ended job's.
+                self._is_reporting = True
                 await report(self._around.bus, message)
             self._keep_adapter(message)
         except asyncio.CancelledError:
@@ -161,6 +167,8 @@ class Supervision:
                 reply = await self._around.bus.request(rpc.JOB_BEAT, telling.beat())
                 await self._heed(reply.wanted)
             except (Conflict, NotFound) as error:
+                if self._is_reporting:
+                    return
                 raise FencedOut(error.detail) from error
             except TunedeckError as error:
                 log.warning("beat_failed", job=self._run.job_uid, error=error.detail)
