@@ -197,19 +197,26 @@ async def awake_sweep(service: Service) -> Sweep:
     return sweep
 
 
-async def test_a_lost_lease_queues_the_job_again_and_fences_the_old_run_out(service: Service) -> None:
-    uid, fence = await running(service)
-    sweep = await awake_sweep(service)
-    await expire(service, uid)
-    assert await sweep.sweep() == 1
+async def assert_fenced_out(service: Service, uid: str, fence: int) -> None:
+    """Nothing that a replaced run sends is taken."""
     for late in (
         service.queue.beat(Beat(job_uid=uid, fence=fence, phase=Phase.TRAINING)),
         service.queue.report(report(uid, fence)),
     ):
         with pytest.raises(Fenced):
             await late
+
+
+async def test_a_lost_lease_queues_the_job_again_and_fences_the_old_run_out(service: Service) -> None:
+    uid, fence = await running(service)
+    sweep = await awake_sweep(service)
+    await expire(service, uid)
+    assert await sweep.sweep() == 1
+    await assert_fenced_out(service, uid, fence)
     again = (await service.queue.claim(claim("trainer_2"))).run
     assert again is not None and again.fence > fence and again.attempt == 2
+    await assert_fenced_out(service, uid, fence)
+    assert (await service.jobs.get(uid)).status is Status.RUNNING
 
 
 async def test_the_sweep_rests_for_one_lease_after_contact_returns(service: Service) -> None:
