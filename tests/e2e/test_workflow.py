@@ -62,6 +62,8 @@ def test_a_second_look_shows_the_same_points_and_after_goes_on(api: Api, finishe
     ]
     rest, _ = api.stream(job["uid"], f"?after={frames[4]['seq']}")
     assert [one["iteration"] for one in rest[:-1]] == [6, 7, 8]
+    end, code = api.stream(job["uid"], f"?after={frames[-1]['seq']}")
+    assert ([one["is_completed"] for one in end], end[0]["iteration"], code) == ([True], STEPS, 1000)
 
 
 def test_the_monitor_tells_the_same_on_both_ports(api: Api, finished: Any) -> None:

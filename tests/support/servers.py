@@ -4,6 +4,7 @@ import contextlib
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def wait_for(what: str, true: Callable[[], bool], seconds: float = START_SECONDS
         time.sleep(0.02)
 
 
-class Server:
+class Server(ABC):
     """One process on `port` with its data in `folder`, which outlive a kill or restart."""
 
     name = "server"
@@ -82,11 +83,11 @@ class Server:
         self.stop()
         self.start()
 
+    @abstractmethod
     def command(self) -> list[str]:
         """What to run in the foreground."""
-        raise NotImplementedError
 
-    def ready(self) -> None:
+    def ready(self) -> None:  # noqa: B027 - nothing for a server that is usable once it listens
         """Whatever it needs after it listens."""
 
     def _listens(self) -> bool:

@@ -50,11 +50,6 @@ def training_events_of(uid: str) -> str:
     return f"training.*.{_token(uid)}"
 
 
-def training_events_of_kind(kind: TrainingKind) -> str:
-    """A wildcard for one kind of point of every job."""
-    return f"training.{kind.value}.*"
-
-
 def dead_letter(service: str) -> str:
     """Where a service parks a message it cannot handle."""
     return f"dlq.{_token(service)}"

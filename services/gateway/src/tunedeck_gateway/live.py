@@ -22,7 +22,7 @@ from tunedeck_contracts.errors import NotFound, TunedeckError
 from tunedeck_contracts.events import JobEvent
 from tunedeck_contracts.ids import is_safe_id
 from tunedeck_contracts.jobs import PAST
-from tunedeck_contracts.telemetry import GetCurrentResources, GetHistory, History, sequence
+from tunedeck_contracts.telemetry import GetCurrentResources, GetHistory, History, HistoryPoint, sequence
 from tunedeck_contracts.training import LogRecorded, LossRecorded, ResourceSample, ResourcesRecorded
 from tunedeck_gateway.frames import encode, log_fields, point_frame, typed_frame
 
@@ -125,17 +125,8 @@ class LiveStream:
             asked = GetHistory(job_id=self._job_id, after=self._cursor)
             history = await self._bus.request(rpc.HISTORY_GET, asked)
             for stored in history.points:
-                self._resources = stored.resources or self._resources
                 self._cursor = stored.seq
-                self._last_point = point_frame(
-                    job_id=self._job_id,
-                    seq=stored.seq,
-                    fence=stored.fence,
-                    training_mode=history.training_mode,
-                    total=history.total,
-                    point=stored.point,
-                    resources=await self._known_resources(),
-                )
+                self._last_point = await self._frame_of(history, stored)
                 await self._send(self._last_point)
             if not history.more:
                 return history
@@ -201,10 +192,30 @@ class LiveStream:
     async def _finish(self, last_iteration: int, fence: int, status: str) -> None:
         if last_iteration:
             await self._fill_gap(sequence(fence, last_iteration) + 1)
+            if self._last_point is None:
+                self._last_point = await self._stored_frame(sequence(fence, last_iteration))
         if self._last_point is not None:
             await self._send({**self._last_point, "is_completed": True, "status": status})
         await self._send_typed("end", status=status, is_completed=True)
         await self._websocket.close(ENDED)
+
+    async def _stored_frame(self, seq: int) -> dict[str, Any] | None:
+        """The frame of one stored point, for a client that has it already and waits for the end."""
+        asked = GetHistory(job_id=self._job_id, after=seq - 1, limit=1)
+        history = await self._bus.request(rpc.HISTORY_GET, asked)
+        return await self._frame_of(history, history.points[0]) if history.points else None
+
+    async def _frame_of(self, history: History, stored: HistoryPoint) -> dict[str, Any]:
+        self._resources = stored.resources or self._resources
+        return point_frame(
+            job_id=self._job_id,
+            seq=stored.seq,
+            fence=stored.fence,
+            training_mode=history.training_mode,
+            total=history.total,
+            point=stored.point,
+            resources=await self._known_resources(),
+        )
 
     async def _known_resources(self) -> ResourceSample | None:
         if self._resources is None:
