@@ -50,11 +50,25 @@ check_mongod() {
     }
 }
 
+# The browser tests need one; everything else works without it.
+check_chromium() {
+    if command -v chromium >/dev/null; then
+        return
+    fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "Installing chromium, which the browser tests need"
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null && return
+    fi
+    echo "The browser tests need chromium: sudo apt-get install chromium." >&2
+}
+
 wanted="$(cat "${inputs[@]}" | sha256sum | cut -d' ' -f1)"
 if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
     echo "Setting up $venv (some minutes the first time)"
     install_packages
     check_mongod
+    check_chromium
     echo "$wanted" >"$stamp"
 fi
 if [ ! -f "$home/models/HuggingFaceTB/SmolLM2-135M-Instruct/config.json" ]; then

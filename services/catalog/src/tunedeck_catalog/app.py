@@ -11,7 +11,8 @@ from tunedeck_catalog.datasets import Datasets
 from tunedeck_catalog.folders import ModelFolders
 from tunedeck_catalog.hub import Hub
 from tunedeck_catalog.models import Models, built_in_models
-from tunedeck_catalog.repository import CatalogRepository
+from tunedeck_catalog.repository.datasets import DatasetRepository
+from tunedeck_catalog.repository.models import ModelRepository
 from tunedeck_catalog.settings import CatalogSettings
 from tunedeck_catalog.uploads import Uploads
 from tunedeck_chassis import mongo
@@ -32,14 +33,16 @@ class Catalog:
         self.settings = settings
         self.client = mongo.connect(settings)
         self.blobs = BlobStore(self.client[BLOBS_DATABASE])
-        self.repository = CatalogRepository(self.client, settings.catalog_database)
+        self.models = ModelRepository(self.client, settings.catalog_database)
+        self.datasets = DatasetRepository(self.client, settings.catalog_database)
         self.hub = hub or Hub()
         self.broker = self._create_broker()
 
     async def prepare(self) -> None:
         """Indexes, and the models of a new installation."""
         await self.blobs.prepare()
-        await self.repository.prepare(built_in_models())
+        await self.models.prepare(built_in_models())
+        await self.datasets.prepare()
 
     async def sweep(self) -> None:
         """Remove blobs whose time is over, now and then: most of them are the catalog's uploads."""
@@ -58,10 +61,10 @@ class Catalog:
 
     def _create_broker(self) -> NatsBroker:
         broker = create_broker(self.settings, "catalog", self.blobs)
-        uploads = Uploads(self.repository, self.blobs)
+        uploads = Uploads(self.datasets, self.blobs)
         broker.context.set_global("uploads", uploads)
-        broker.context.set_global("datasets", Datasets(self.repository, self.blobs, uploads))
-        models = Models(self.repository, self.hub, ModelFolders(self.settings.models_dir))
+        broker.context.set_global("datasets", Datasets(self.datasets, self.blobs, uploads))
+        models = Models(self.models, self.hub, ModelFolders(self.settings.models_dir))
         broker.context.set_global("models", models)
         broker.include_router(handlers.router)
         broker.include_router(health_router("catalog", [self._database_problem], PACKAGES))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from tunedeck_catalog.csv_check import CsvCheck, CsvRefused, CsvReport
 from tunedeck_catalog.records import SavedDataset, Upload
-from tunedeck_catalog.repository import CatalogRepository, IdTaken, SavedBefore
+from tunedeck_catalog.repository.datasets import DatasetRepository, IdTaken, SavedBefore
 from tunedeck_catalog.threads import convert_in_thread
 from tunedeck_catalog.uploads import UPLOAD_LIFETIME, UploadRefused, Uploads
 from tunedeck_chassis.blobs import Blob, BlobStore
@@ -32,7 +32,7 @@ _NUMBERED_SUFFIXES = 20
 class Datasets:
     """Saves uploads as datasets, and says what a job's reference stands for."""
 
-    def __init__(self, repository: CatalogRepository, blobs: BlobStore, uploads: Uploads) -> None:
+    def __init__(self, repository: DatasetRepository, blobs: BlobStore, uploads: Uploads) -> None:
         self._repository = repository
         self._blobs = blobs
         self._uploads = uploads

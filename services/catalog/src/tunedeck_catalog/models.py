@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from tunedeck_catalog.folders import ModelFolders
 from tunedeck_catalog.hub import Details, Hub
 from tunedeck_catalog.model_names import LOCAL, checked_model_id, name_of, provider_of
-from tunedeck_catalog.repository import CatalogRepository
+from tunedeck_catalog.repository.models import ModelRepository
 from tunedeck_contracts.errors import Conflict, NotFound, Unavailable
 from tunedeck_contracts.models import (
     AddModel,
@@ -29,7 +29,7 @@ def built_in_models() -> list[Model]:
 class Models:
     """The collection, the Hub's search, and pinning."""
 
-    def __init__(self, repository: CatalogRepository, hub: Hub, folders: ModelFolders) -> None:
+    def __init__(self, repository: ModelRepository, hub: Hub, folders: ModelFolders) -> None:
         self._repository = repository
         self._hub = hub
         self._folders = folders

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from tunedeck_catalog.csv_check import CsvRefused, CsvReport, Mapping, check
 from tunedeck_catalog.records import Upload
-from tunedeck_catalog.repository import CatalogRepository
+from tunedeck_catalog.repository.datasets import DatasetRepository
 from tunedeck_catalog.threads import read_in_thread
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_contracts.datasets import (
@@ -44,7 +44,7 @@ class UploadRefused(BadRequest):
 class Uploads:
     """Checks files that the gateway has put in the blob store."""
 
-    def __init__(self, repository: CatalogRepository, blobs: BlobStore) -> None:
+    def __init__(self, repository: DatasetRepository, blobs: BlobStore) -> None:
         self._repository = repository
         self._blobs = blobs
 

@@ -1,0 +1,1 @@
+"""The catalog's collections: the only place that knows their documents, one module for each noun."""
