@@ -2,7 +2,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 TYPED := $(wildcard libs/*/src/*) $(wildcard services/*/src/*) $(wildcard cli/src/*)
 
-.PHONY: setup demo up test check schemas clean
+.PHONY: setup demo up test check schemas bench clean
 
 setup:            ## The virtual environment and the bundled model; does nothing the second time
 	@scripts/set_up.sh
@@ -24,6 +24,9 @@ check: setup      ## Lint, format, types, import rules, golden schemas
 
 schemas: setup    ## Write the golden schemas of the messages again
 	$(BIN)/python scripts/write_schemas.py
+
+bench: setup      ## Measure ours beside a peer, in turn in one run; appends to bench/results.json
+	@exec $(BIN)/python -m bench
 
 clean:            ## Remove the virtual environment, caches, and all data of the stack
 	rm -rf .venv .tunedeck .mypy_cache .ruff_cache .pytest_cache .hypothesis

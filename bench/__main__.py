@@ -1,0 +1,26 @@
+"""`python -m bench` runs every benchmark, `python -m bench NAME ...` some."""
+
+import argparse
+import importlib
+
+from bench import results
+
+BENCHMARKS = ("get_job",)
+"""Modules of this package; each has `measure() -> list[Measurement]`."""
+
+
+def main() -> None:
+    """Measure, print a table, keep the rows. A missed goal is printed; it does not fail."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    names = parser.parse_args().names or BENCHMARKS
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        parser.error(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    for name in names:
+        measured = importlib.import_module(f"bench.{name}").measure()
+        results.append(measured)
+        print(results.table(measured), flush=True)
+
+
+if __name__ == "__main__":
+    main()
