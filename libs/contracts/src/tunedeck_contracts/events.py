@@ -19,6 +19,7 @@ class JobEventType(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    DELETED = "deleted"
 
     @property
     def cloudevent_type(self) -> str:
@@ -27,7 +28,10 @@ class JobEventType(StrEnum):
 
 
 class JobEvent(Message):
-    """The job after the change. `rev` counts changes from 1 without a hole: drop what is not newer."""
+    """The job after the change. `rev` counts changes from 1 without a hole: drop what is not newer.
+
+    `deleted` is a job's last event; its `status` is the one that the job had.
+    """
 
     uid: str
     rev: int

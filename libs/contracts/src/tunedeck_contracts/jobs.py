@@ -1,7 +1,7 @@
 """Jobs as the API shows them, and what may be asked of them."""
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
@@ -22,6 +22,13 @@ class Status(StrEnum):
 
 CURRENT = (Status.CREATED, Status.QUEUED, Status.RUNNING)
 PAST = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
+
+
+class TrainingMode(StrEnum):
+    """How the hyperparameters of a job are chosen."""
+
+    MANUAL = "manual"
+    AUTOMATED = "automated"
 
 
 class Phase(StrEnum):
@@ -68,10 +75,21 @@ class CreateJob(CamelMessage):
 
     name: str = Field(min_length=1, max_length=200)
     description: str = Field(default="", max_length=4000)
-    tags: list[str] = Field(default=[], max_length=50)
+    tags: list[Annotated[str, Field(max_length=100)]] = Field(default=[], max_length=50)
     configuration: RequestedConfiguration
     model_saving: ModelSaving = ModelSaving()
     start: bool = Field(default=True, description="Queue the job when its model and dataset resolve.")
+    training_mode: TrainingMode | None = Field(
+        default=None, description="By default the mode that `POST /api/training/mode/{mode}` has set."
+    )
+
+
+class SubmitJob(Message):
+    """A job as the gateway hands it on: what a client's body says, beside what only the gateway may say."""
+
+    job: CreateJob
+    owner: str = Field(default="", description="The id of the API key that sent it; empty without one.")
+    idempotency_key: str | None = None
 
 
 class JobHyperparameters(Hyperparameters):
@@ -125,7 +143,6 @@ class Artifact(Message):
     path: str
     size: int = Field(description="Bytes.")
     sha256: str
-    blob_id: str = Field(exclude=True)
 
 
 class StoredArtifact(Artifact):
@@ -161,8 +178,10 @@ class Job(CamelMessage):
     configuration: Configuration
     model_saving: ModelSaving
     training: TrainingProgress
-    training_mode: str = "manual"
-    problems: list[str] = Field(description="What is missing before the job can be queued.")
+    training_mode: TrainingMode = TrainingMode.MANUAL
+    problems: list[str] = Field(
+        description="What is missing before the job can be queued, and what is not done as it was asked for."
+    )
     wanted: Wanted
     rev: int = Field(description="Counts the changes of the job's state.")
     attempt: int = Field(description="How often a trainer has claimed it.")
@@ -179,8 +198,10 @@ class JobCreated(Message):
 
     success: bool = True
     message: str
-    job_uid: str = Field(serialization_alias="jobUid")
+    job_uid: str = Field(alias="jobUid")
     job: Job
+
+    model_config = {"validate_by_name": True, "validate_by_alias": True}
 
 
 class GetJob(Message):
@@ -189,26 +210,36 @@ class GetJob(Message):
     uid: str
 
 
-class ListJobs(Message):
-    """Jobs of some statuses, newest first; at most 1,000."""
-
-    statuses: list[Status] | None = None
-    limit: int = Field(default=1000, ge=1, le=1000)
-
-
-class JobList(Message):
-    """What `GET /api/jobs` answers. The counts are over all jobs, the list over those asked for."""
-
-    jobs: list[Job]
-    total: int
-    current_count: int
-    past_count: int
-
-
 class CancelJob(Message):
     """Cancel a job: at once where it waits, at the next step boundary where it runs."""
 
     uid: str
+
+
+class StartJob(Message):
+    """Queue a created job, if its model and dataset resolve now."""
+
+    uid: str
+
+
+class DeleteJob(Message):
+    """Remove a job that is not queued and does not run, and all that belongs to it."""
+
+    uid: str
+
+
+class JobDeleted(CamelMessage):
+    """What `DELETE /api/jobs/{uid}` answers."""
+
+    success: bool = True
+    message: str
+    uid: str
+    artifacts: int = Field(description="Files of the tuned model that were removed.")
+    artifact_bytes: int
+    points: int | None = Field(
+        description="Loss points, samples and log lines that were removed; "
+        "null when telemetry was away and removes them once it is back."
+    )
 
 
 class GetArtifact(Message):
@@ -225,3 +256,15 @@ class ArtifactLocation(Message):
     size: int
     sha256: str
     blob_id: str
+
+
+class FindJobsUsing(Message):
+    """Which jobs that have not ended need a dataset."""
+
+    dataset: str = Field(min_length=1, max_length=200, description="A dataset's uid.")
+
+
+class JobsUsing(Message):
+    """At most 100 uids; empty when none needs it."""
+
+    jobs: list[str]

@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from tunedeck_contracts import datasets, health, jobs, models, runs, telemetry, training
+from tunedeck_contracts import (
+    datasets,
+    health,
+    job_lists,
+    jobs,
+    models,
+    runs,
+    telemetry,
+    training,
+    training_mode,
+)
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.subjects import request_subject
 
@@ -12,6 +22,8 @@ Rep = TypeVar("Rep", bound=Message)
 
 READ = 2.0
 WRITE = 5.0
+LONG_READ = 10.0
+LONG_WRITE = 15.0
 RESOLVE = 10.0
 HUB_SEARCH = 10.0
 FILE_CHECK = 60.0
@@ -51,13 +63,24 @@ MODEL_SEARCH = Rpc("catalog", "model", "search", models.SearchModels, models.Fou
 MODEL_ADD = Rpc("catalog", "model", "add", models.AddModel, models.ModelAdded, HUB_SEARCH, 201)
 MODEL_RESOLVE = Rpc("catalog", "model", "resolve", models.ResolveModel, models.ResolvedModel, RESOLVE)
 
-JOB_CREATE = Rpc("jobs", "job", "create", jobs.CreateJob, jobs.JobCreated, 2 * RESOLVE, 201)
+JOB_CREATE = Rpc("jobs", "job", "create", jobs.SubmitJob, jobs.JobCreated, 2 * RESOLVE, 201)
 JOB_GET = Rpc("jobs", "job", "get", jobs.GetJob, jobs.Job)
-JOB_LIST = Rpc("jobs", "job", "list", jobs.ListJobs, jobs.JobList)
+JOB_LIST = Rpc("jobs", "job", "list", job_lists.ListJobs, job_lists.JobList, LONG_READ)
+JOB_EXPORT = Rpc("jobs", "job", "export", job_lists.ExportJobs, job_lists.JobsExport, LONG_READ)
+JOB_STATISTICS = Rpc("jobs", "job", "statistics", job_lists.GetJobStatistics, job_lists.JobStatistics)
+JOB_COMPARE = Rpc("jobs", "job", "compare", job_lists.CompareJobs, job_lists.JobComparison)
+JOB_START = Rpc("jobs", "job", "start", jobs.StartJob, jobs.Job, 2 * RESOLVE)
+JOB_DELETE = Rpc("jobs", "job", "delete", jobs.DeleteJob, jobs.JobDeleted, LONG_WRITE)
 JOB_CANCEL = Rpc("jobs", "job", "cancel", jobs.CancelJob, jobs.Job, WRITE)
 JOB_CLAIM = Rpc("jobs", "job", "claim", runs.Claim, runs.Claimed, WRITE)
 JOB_BEAT = Rpc("jobs", "job", "beat", runs.Beat, runs.BeatReply, WRITE)
 JOB_REPORT = Rpc("jobs", "job", "report", runs.Report, runs.Reported, WRITE)
+JOBS_USING_DATASET = Rpc("jobs", "dataset", "users", jobs.FindJobsUsing, jobs.JobsUsing)
+HYPERPARAMETERS_BEST = Rpc(
+    "jobs", "hyperparameters", "best", job_lists.GetBestHyperparameters, job_lists.BestHyperparameters
+)
+MODE_GET = Rpc("jobs", "mode", "get", training_mode.GetMode, training_mode.Mode)
+MODE_SET = Rpc("jobs", "mode", "set", training_mode.SetMode, training_mode.ModeSet, WRITE)
 ARTIFACT_LOCATE = Rpc("jobs", "artifact", "locate", jobs.GetArtifact, jobs.ArtifactLocation)
 
 LOSS_LIST = Rpc("telemetry", "loss", "list", telemetry.ListLosses, telemetry.LossList)
@@ -70,6 +93,10 @@ STATUS_GET = Rpc("telemetry", "status", "get", telemetry.GetTrainingStatus, tele
 SUMMARY_GET = Rpc("telemetry", "summary", "get", telemetry.GetTrainingSummary, telemetry.TrainingSummary)
 HISTORY_GET = Rpc("telemetry", "history", "get", telemetry.GetHistory, telemetry.History)
 STORED_GET = Rpc("telemetry", "stored", "get", telemetry.GetStored, telemetry.Stored)
+JOB_FORGET = Rpc("telemetry", "job", "forget", telemetry.ForgetJob, telemetry.Forgotten, WRITE)
+TRAINING_MODE_GET = Rpc(
+    "telemetry", "mode", "get", training_mode.GetTrainingMode, training_mode.TrainingModeShown
+)
 LOG_LIST = Rpc("telemetry", "log", "list", telemetry.ListLogs, telemetry.LogList)
 
 

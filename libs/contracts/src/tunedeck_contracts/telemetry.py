@@ -171,6 +171,18 @@ class GetStored(Message):
     after: Stored
 
 
+class ForgetJob(Message):
+    """Remove all that is stored of a deleted job, and store nothing of it that comes later."""
+
+    job_id: str
+
+
+class Forgotten(Message):
+    """How many points, samples and lines were removed; asking again removes and counts none."""
+
+    points: int
+
+
 class ListLogs(Message):
     """The newest log lines of a job, oldest first."""
 

@@ -45,11 +45,11 @@ class GpuSample(Message):
 
     index: int
     name: str
-    percent: float
-    vram_used_gb: float
-    vram_total_gb: float
-    temp: float | None
-    power_watts: float | None
+    percent: FiniteFloat
+    vram_used_gb: FiniteFloat
+    vram_total_gb: FiniteFloat
+    temp: FiniteFloat | None
+    power_watts: FiniteFloat | None
 
 
 class ResourceSample(Message):
@@ -60,18 +60,18 @@ class ResourceSample(Message):
     """
 
     iteration: int = Field(description="The newest loss point when the sample was taken; 0 before the first.")
-    cpu_percent: float
-    ram_used_gb: float
-    ram_total_gb: float
-    gpu_percent: float
-    vram_used_gb: float
-    vram_total_gb: float
-    disk_used_gb: float
-    disk_total_gb: float
-    gpu_temp: float | None
-    cpu_temp: float | None
-    network_in_mbps: float
-    network_out_mbps: float
+    cpu_percent: FiniteFloat
+    ram_used_gb: FiniteFloat
+    ram_total_gb: FiniteFloat
+    gpu_percent: FiniteFloat
+    vram_used_gb: FiniteFloat
+    vram_total_gb: FiniteFloat
+    disk_used_gb: FiniteFloat
+    disk_total_gb: FiniteFloat
+    gpu_temp: FiniteFloat | None
+    cpu_temp: FiniteFloat | None
+    network_in_mbps: FiniteFloat
+    network_out_mbps: FiniteFloat
     gpu_count: int
     gpus: list[GpuSample] = []
     timestamp: Timestamp

@@ -33,7 +33,7 @@ def point_frame(
     training_mode: str,
     total: int,
     point: LossPoint,
-    resources: ResourceSample | None,
+    resources: ResourceSample,
     is_completed: bool = False,
 ) -> dict[str, Any]:
     """One point in the full shape that api.md documents."""
@@ -43,7 +43,7 @@ def point_frame(
         "training_mode": training_mode,
         "is_completed": is_completed,
         "training": _plain(point, include=_TRAINING_KEYS),
-        "resources": _plain(resources, exclude={"timestamp", "iteration"}) if resources else None,
+        "resources": _plain(resources, exclude={"timestamp", "iteration"}),
         "iteration": point.iteration,
         "total": total,
         "seq": seq,

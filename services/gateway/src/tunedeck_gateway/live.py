@@ -18,8 +18,8 @@ from pydantic import ValidationError
 
 from tunedeck_chassis.bus import Bus
 from tunedeck_contracts import rpc, subjects
-from tunedeck_contracts.errors import NotFound, TunedeckError
-from tunedeck_contracts.events import JobEvent
+from tunedeck_contracts.errors import NotFound, TunedeckError, Unavailable
+from tunedeck_contracts.events import JobEvent, JobEventType
 from tunedeck_contracts.ids import is_safe_id
 from tunedeck_contracts.jobs import PAST
 from tunedeck_contracts.telemetry import GetCurrentResources, GetHistory, History, HistoryPoint, sequence
@@ -33,6 +33,7 @@ TRY_AGAIN_LATER = 1013
 ENDED = 1000
 HEARTBEAT_SECONDS = 15.0
 CATCH_UP_SECONDS = 10.0
+SAMPLE_LOOK_SECONDS = 0.2
 QUEUE_LENGTH = 2000
 
 
@@ -153,6 +154,8 @@ class LiveStream:
         return None
 
     async def _on_job_event(self, event: JobEvent) -> JobEvent | None:
+        if event.type is JobEventType.DELETED:
+            raise NotFound(f"Job {self._job_id!r} was deleted.")
         if event.status in PAST:
             return event
         await self._send_typed("status", status=event.status.value, event=event.type.value, fence=event.fence)
@@ -217,11 +220,23 @@ class LiveStream:
             resources=await self._known_resources(),
         )
 
-    async def _known_resources(self) -> ResourceSample | None:
-        if self._resources is None:
-            with contextlib.suppress(TunedeckError):
+    async def _known_resources(self) -> ResourceSample:
+        """The newest sample that is known: every frame has one, and none is invented.
+
+        A run's first sample may be on its way to storage while its first point is here already.
+
+        Raises:
+            Unavailable: neither the job nor an idle trainer has told any in time.
+        """
+        deadline = asyncio.get_running_loop().time() + CATCH_UP_SECONDS
+        while self._resources is None:
+            try:
                 asked = GetCurrentResources(job_id=self._job_id)
                 self._resources = await self._bus.request(rpc.RESOURCE_CURRENT, asked)
+            except Unavailable:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(SAMPLE_LOOK_SECONDS)
         return self._resources
 
     async def _send(self, frame: dict[str, Any]) -> None:

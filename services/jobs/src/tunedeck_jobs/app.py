@@ -7,10 +7,15 @@ from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.health import health_router
 from tunedeck_chassis.service import run
 from tunedeck_jobs import handlers
+from tunedeck_jobs.deletion import Deletion
 from tunedeck_jobs.jobs import Jobs
+from tunedeck_jobs.listing import Listing
+from tunedeck_jobs.mode import Modes
 from tunedeck_jobs.queue import Queue
 from tunedeck_jobs.relay import Relay
-from tunedeck_jobs.repository import JobRepository
+from tunedeck_jobs.repository.jobs import JobRepository
+from tunedeck_jobs.repository.lists import JobLists
+from tunedeck_jobs.repository.mode import ModeRepository
 from tunedeck_jobs.resolving import Resolver
 from tunedeck_jobs.settings import JobsSettings
 from tunedeck_jobs.sweep import Sweep
@@ -21,9 +26,12 @@ PACKAGES = ("faststream", "nats-py", "pymongo")
 async def serve(settings: JobsSettings) -> None:
     """Run the service until a signal."""
     client = mongo.connect(settings)
-    broker = create_broker(settings, "jobs", BlobStore(client[BLOBS_DATABASE]))
+    blobs = BlobStore(client[BLOBS_DATABASE])
+    broker = create_broker(settings, "jobs", blobs)
     bus = Bus(broker)
     repository = JobRepository(client, settings.jobs_database)
+    lists = JobLists(client, settings.jobs_database)
+    modes = ModeRepository(client, settings.jobs_database)
     relay = Relay(repository, bus)
     queue = Queue(repository, relay, settings)
 
@@ -35,9 +43,17 @@ async def serve(settings: JobsSettings) -> None:
             return None
         return bus.reconnects
 
+    async def prepare() -> None:
+        await repository.prepare()
+        await lists.prepare()
+
     sweep = Sweep(repository, queue, relay, settings, contact)
-    broker.context.set_global("jobs", Jobs(repository, Resolver(bus), relay))
+    deletion = Deletion(repository, blobs, bus, relay)
+    broker.context.set_global("jobs", Jobs(repository, modes, Resolver(bus), relay))
+    broker.context.set_global("listing", Listing(lists))
+    broker.context.set_global("deletion", deletion)
+    broker.context.set_global("modes", Modes(modes))
     broker.context.set_global("queue", queue)
     broker.include_router(handlers.router)
     broker.include_router(health_router("jobs", [database_problem], PACKAGES))
-    await run(broker, prepare=repository.prepare, loops=[relay.run, sweep.run], close=client.close)
+    await run(broker, prepare=prepare, loops=[relay.run, sweep.run, deletion.run], close=client.close)

@@ -3,33 +3,55 @@
 from typing import Annotated
 
 from faststream import Context
-from faststream.nats import NatsRouter
 
 from tunedeck_chassis.broker import request_handler
+from tunedeck_chassis.requests import Router
 from tunedeck_contracts import rpc
+from tunedeck_contracts.job_lists import (
+    BestHyperparameters,
+    CompareJobs,
+    ExportJobs,
+    GetBestHyperparameters,
+    GetJobStatistics,
+    JobComparison,
+    JobList,
+    JobsExport,
+    JobStatistics,
+    ListJobs,
+)
 from tunedeck_contracts.jobs import (
     ArtifactLocation,
     CancelJob,
-    CreateJob,
+    DeleteJob,
+    FindJobsUsing,
     GetArtifact,
     GetJob,
     Job,
     JobCreated,
-    JobList,
-    ListJobs,
+    JobDeleted,
+    JobsUsing,
+    StartJob,
+    SubmitJob,
 )
 from tunedeck_contracts.runs import Beat, BeatReply, Claim, Claimed, Report, Reported
+from tunedeck_contracts.training_mode import GetMode, Mode, ModeSet, SetMode
+from tunedeck_jobs.deletion import Deletion
 from tunedeck_jobs.jobs import Jobs
+from tunedeck_jobs.listing import Listing
+from tunedeck_jobs.mode import Modes
 from tunedeck_jobs.queue import Queue
 
-router = NatsRouter()
+router = Router()
 
 JobsContext = Annotated[Jobs, Context("jobs")]
+ListingContext = Annotated[Listing, Context("listing")]
+DeletionContext = Annotated[Deletion, Context("deletion")]
+ModesContext = Annotated[Modes, Context("modes")]
 QueueContext = Annotated[Queue, Context("queue")]
 
 
 @request_handler(router, rpc.JOB_CREATE)
-async def create(message: CreateJob, jobs: JobsContext) -> JobCreated:
+async def create(message: SubmitJob, jobs: JobsContext) -> JobCreated:
     """`POST /api/jobs`."""
     return await jobs.create(message)
 
@@ -41,9 +63,65 @@ async def get(message: GetJob, jobs: JobsContext) -> Job:
 
 
 @request_handler(router, rpc.JOB_LIST)
-async def list_jobs(message: ListJobs, jobs: JobsContext) -> JobList:
+async def list_jobs(message: ListJobs, listing: ListingContext) -> JobList:
     """`GET /api/jobs`, `/current` and `/past`."""
-    return await jobs.list_jobs(message)
+    return await listing.page(message)
+
+
+@request_handler(router, rpc.JOB_EXPORT)
+async def export(message: ExportJobs, listing: ListingContext) -> JobsExport:
+    """`GET /api/jobs/export`."""
+    return JobsExport(text=await listing.export(message))
+
+
+@request_handler(router, rpc.JOB_STATISTICS)
+async def statistics(message: GetJobStatistics, listing: ListingContext) -> JobStatistics:
+    """`GET /api/jobs/statistics`."""
+    return await listing.statistics()
+
+
+@request_handler(router, rpc.JOB_COMPARE)
+async def compare(message: CompareJobs, listing: ListingContext) -> JobComparison:
+    """`POST /api/jobs/compare`."""
+    return await listing.compare(message.uids)
+
+
+@request_handler(router, rpc.HYPERPARAMETERS_BEST)
+async def best_hyperparameters(
+    message: GetBestHyperparameters, listing: ListingContext
+) -> BestHyperparameters:
+    """`GET /api/hyperparameters/best`."""
+    return await listing.best(message)
+
+
+@request_handler(router, rpc.JOBS_USING_DATASET)
+async def using_dataset(message: FindJobsUsing, listing: ListingContext) -> JobsUsing:
+    """The catalog wants to delete a dataset."""
+    return JobsUsing(jobs=await listing.using_dataset(message.dataset))
+
+
+@request_handler(router, rpc.JOB_START)
+async def start(message: StartJob, jobs: JobsContext) -> Job:
+    """`POST /api/jobs/{uid}/start`."""
+    return await jobs.start(message.uid)
+
+
+@request_handler(router, rpc.JOB_DELETE)
+async def delete(message: DeleteJob, deletion: DeletionContext) -> JobDeleted:
+    """`DELETE /api/jobs/{uid}`."""
+    return await deletion.delete(message.uid)
+
+
+@request_handler(router, rpc.MODE_GET)
+async def get_mode(message: GetMode, modes: ModesContext) -> Mode:
+    """Telemetry shows it in `GET /api/training/mode`."""
+    return await modes.get()
+
+
+@request_handler(router, rpc.MODE_SET)
+async def set_mode(message: SetMode, modes: ModesContext) -> ModeSet:
+    """`POST /api/training/mode/{mode}`."""
+    return await modes.set(message.mode)
 
 
 @request_handler(router, rpc.JOB_CANCEL)

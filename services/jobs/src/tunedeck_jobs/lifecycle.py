@@ -1,15 +1,15 @@
 """The states of a job as data, and the only names of what may happen to it.
 
-design.md's table: terminal states have no way out, so they absorb. Every
-change goes through `repository.Jobs.apply`, which compares the state it
-expects and sets the next in one write.
+design.md's table: terminal states have no way to another state, so they
+absorb. Every change goes through `JobRepository.apply`, which compares the
+state it expects and sets the next in one write.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 from tunedeck_contracts.events import JobEventType
-from tunedeck_contracts.jobs import Status
+from tunedeck_contracts.jobs import PAST, Status
 
 
 class Change(StrEnum):
@@ -24,18 +24,22 @@ class Change(StrEnum):
     COMPLETE = "complete"
     FAIL = "fail"
     CANCEL_RUNNING = "cancel_running"
+    DELETE = "delete"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """From which states a change is legal, to which it leads, and the event that tells it."""
+    """From which states a change is legal, to which it leads, and the event that tells it.
+
+    Without a target the job is gone: what is left of it keeps its last state and takes no change any more.
+    """
 
     sources: frozenset[Status]
-    target: Status
+    target: Status | None
     event: JobEventType
 
 
-def _rule(sources: set[Status], target: Status, event: JobEventType) -> Rule:
+def _rule(sources: set[Status], target: Status | None, event: JobEventType) -> Rule:
     return Rule(frozenset(sources), target, event)
 
 
@@ -49,6 +53,7 @@ RULES: dict[Change, Rule] = {
     Change.COMPLETE: _rule({Status.RUNNING}, Status.COMPLETED, JobEventType.COMPLETED),
     Change.FAIL: _rule({Status.RUNNING}, Status.FAILED, JobEventType.FAILED),
     Change.CANCEL_RUNNING: _rule({Status.RUNNING}, Status.CANCELLED, JobEventType.CANCELLED),
+    Change.DELETE: _rule({Status.CREATED, *PAST}, None, JobEventType.DELETED),
 }
 
 

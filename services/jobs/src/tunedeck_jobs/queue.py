@@ -9,11 +9,11 @@ from tunedeck_contracts.errors import Fenced
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Failure, Wanted
 from tunedeck_contracts.runs import Beat, BeatReply, Claim, Claimed, Outcome, Report, Run
-from tunedeck_jobs.documents import literal
 from tunedeck_jobs.lifecycle import Change
 from tunedeck_jobs.record import JobRecord
 from tunedeck_jobs.relay import Relay
-from tunedeck_jobs.repository import JobRepository
+from tunedeck_jobs.repository.documents import literal
+from tunedeck_jobs.repository.jobs import JobRepository
 from tunedeck_jobs.settings import JobsSettings
 
 LOST_WORKER = Failure(

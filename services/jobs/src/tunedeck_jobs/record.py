@@ -27,6 +27,27 @@ class JobRecord:
 
 
 @dataclass(frozen=True)
+class Submission:
+    """A client's own name for one request: its key among those of its owner, and the hash of what it sent."""
+
+    owner: str
+    key: str
+    body_sha256: str
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What a submission made: the job as it was first answered."""
+
+    body_sha256: str
+    job: Job
+
+
+class KeyTaken(Exception):
+    """A request with this key has made its job already."""
+
+
+@dataclass(frozen=True)
 class PendingEvent:
     """An event of the outbox: stored with the job, not yet published."""
 

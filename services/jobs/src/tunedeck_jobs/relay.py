@@ -9,7 +9,7 @@ from tunedeck_contracts import subjects
 from tunedeck_contracts.cloudevents import Event, event
 from tunedeck_contracts.events import JobEventType, JobStart
 from tunedeck_jobs.record import PendingEvent
-from tunedeck_jobs.repository import JobRepository
+from tunedeck_jobs.repository.jobs import JobRepository
 
 log = structlog.get_logger()
 

@@ -13,7 +13,7 @@ import structlog
 
 from tunedeck_jobs.queue import Queue
 from tunedeck_jobs.relay import Relay
-from tunedeck_jobs.repository import JobRepository
+from tunedeck_jobs.repository.jobs import JobRepository
 from tunedeck_jobs.settings import JobsSettings
 
 log = structlog.get_logger()

@@ -20,6 +20,7 @@ from tunedeck_telemetry.projection import Directory, KnownJob
 from tunedeck_telemetry.repository import Kind, TelemetryRepository
 
 NO_DATA = "Training data not available"
+_EVERY_NUMBER = 2**53 - 1
 
 
 class Curves:
@@ -97,7 +98,9 @@ class Curves:
         )
 
     async def stored(self, request: GetStored) -> Stored:
-        """How far each kind of a run is stored without a hole."""
+        """How far each kind of a run is stored without a hole; of a deleted job, all that will ever be."""
+        if await self._repository.is_deleted(request.job_id):
+            return Stored(losses=_EVERY_NUMBER, resources=_EVERY_NUMBER, logs=_EVERY_NUMBER)
         known, run = request.after, (request.job_id, request.fence)
         return Stored(
             losses=await self._repository.stored_up_to(Kind.LOSS, *run, known.losses),

@@ -3,13 +3,15 @@
 from typing import Annotated
 
 from faststream import Context
-from faststream.nats import NatsRouter
 
 from tunedeck_chassis.broker import event_handler, request_handler
+from tunedeck_chassis.requests import Router
 from tunedeck_contracts import rpc
 from tunedeck_contracts.events import JobEvent
 from tunedeck_contracts.streams import TELEMETRY_JOBS
 from tunedeck_contracts.telemetry import (
+    ForgetJob,
+    Forgotten,
     GetCurrentLoss,
     GetCurrentResources,
     GetHistory,
@@ -28,11 +30,12 @@ from tunedeck_contracts.telemetry import (
     TrainingSummary,
 )
 from tunedeck_contracts.training import LossPoint, ResourceSample
+from tunedeck_contracts.training_mode import GetTrainingMode, TrainingModeShown
 from tunedeck_telemetry.curves import Curves
 from tunedeck_telemetry.ingest import Ingest
 from tunedeck_telemetry.summaries import Summaries
 
-router = NatsRouter()
+router = Router()
 
 CurvesContext = Annotated[Curves, Context("curves")]
 SummariesContext = Annotated[Summaries, Context("summaries")]
@@ -79,6 +82,18 @@ async def status(message: GetTrainingStatus, summaries: SummariesContext) -> Tra
 async def summary(message: GetTrainingSummary, summaries: SummariesContext) -> TrainingSummary:
     """`GET /api/training/summary`."""
     return await summaries.summary(message.job_id)
+
+
+@request_handler(router, rpc.TRAINING_MODE_GET)
+async def mode(message: GetTrainingMode, summaries: SummariesContext) -> TrainingModeShown:
+    """`GET /api/training/mode`."""
+    return await summaries.mode()
+
+
+@request_handler(router, rpc.JOB_FORGET)
+async def forget(message: ForgetJob, ingest: IngestContext) -> Forgotten:
+    """A job is deleted."""
+    return Forgotten(points=await ingest.forget(message.job_id))
 
 
 @request_handler(router, rpc.HISTORY_GET)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tunedeck_contracts.events import JobEvent
+from tunedeck_contracts.events import JobEvent, JobEventType
 from tunedeck_contracts.subjects import TrainingKind
 from tunedeck_contracts.training import LogRecorded, LossRecorded, ResourcesRecorded
 from tunedeck_telemetry.projection import Totals, from_event
@@ -40,7 +40,14 @@ class Ingest:
 
     async def job_event(self, event: JobEvent) -> None:
         """A change of a job."""
-        await self._repository.project(from_event(event))
+        if event.type is JobEventType.DELETED:
+            await self._repository.forget(event.uid)
+        else:
+            await self._repository.project(from_event(event))
+
+    async def forget(self, job_id: str) -> int:
+        """Remove all of a deleted job; return how many points, samples and lines that were."""
+        return await self._repository.forget(job_id)
 
     async def recorded(self, batch: Sequence[Recorded]) -> None:
         """Points, samples and lines, with what the newest points say of their runs' lengths."""
@@ -50,6 +57,7 @@ class Ingest:
         for job_id, loss in newest.items():
             totals = Totals(loss.total, loss.total_steps, loss.total_epochs)
             await self._repository.set_totals(job_id, loss.fence, totals)
+        await self._repository.drop_deleted({one.job_id for one in batch})
 
 
 def to_point(recorded: Recorded) -> Point:

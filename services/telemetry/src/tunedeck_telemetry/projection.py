@@ -6,8 +6,9 @@ from typing import Protocol
 
 from tunedeck_chassis.bus import Bus
 from tunedeck_contracts.events import JobEvent
-from tunedeck_contracts.jobs import GetJob, Job, Status
-from tunedeck_contracts.rpc import JOB_GET
+from tunedeck_contracts.jobs import GetJob, Job, Status, TrainingMode
+from tunedeck_contracts.rpc import JOB_GET, MODE_GET
+from tunedeck_contracts.training_mode import GetMode
 from tunedeck_telemetry.ownership import Tenure
 
 
@@ -111,3 +112,11 @@ class Directory:
     async def focus(self, uid: str | None) -> KnownJob | None:
         """The job named, else the job started last, else None."""
         return await self._stored.started_last() if uid is None else await self.find(uid)
+
+    async def mode(self) -> TrainingMode:
+        """The training mode of new jobs, which the jobs service keeps.
+
+        Raises:
+            Unavailable: it does not answer.
+        """
+        return (await self._bus.request(MODE_GET, GetMode())).mode

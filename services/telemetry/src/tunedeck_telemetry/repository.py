@@ -20,6 +20,8 @@ from tunedeck_telemetry.projection import KnownJob, Totals
 BUCKET = 100
 IDLE_KEPT = timedelta(hours=24)
 IDLE_FENCE = 0
+_LAST_REV = 2**62
+"""Of a deleted job: no event of it is newer."""
 MOST_BYTES = 128 * 1024
 """Of one point: a bucket of 100 stays below MongoDB's 16 MiB."""
 
@@ -75,6 +77,33 @@ class TelemetryRepository:
             [{"$replaceWith": {"$cond": [is_newer, "$$ROOT", {"$literal": told}]}}],
             upsert=True,
         )
+
+    async def forget(self, job_id: str) -> int:
+        """Remove all of a deleted job but the mark that it is deleted; return how many values it had.
+
+        The mark comes first: from then on `drop_deleted` removes what is stored by others meanwhile.
+        """
+        await self._jobs.replace_one({"_id": job_id}, {"rev": _LAST_REV, "deleted": True}, upsert=True)
+        return await self._remove(job_id)
+
+    async def drop_deleted(self, job_ids: set[str]) -> None:
+        """Remove what was stored of jobs that are deleted. Call it after storing."""
+        marked = self._jobs.find({"_id": {"$in": list(job_ids)}, "deleted": True}, {"_id": True})
+        async for job in marked:
+            await self._remove(job["_id"])
+
+    async def is_deleted(self, job_id: str) -> bool:
+        """Whether the job is known to be deleted."""
+        return await self._jobs.find_one({"_id": job_id, "deleted": True}, {"_id": True}) is not None
+
+    async def _remove(self, job_id: str) -> int:
+        points: Document = {"kind": {"$in": [kind.value for kind in Kind]}, "job": job_id}
+        count = {"$sum": {"$size": {"$objectToArray": "$p"}}}
+        counted = await self._points.aggregate([{"$match": points}, {"$group": {"_id": None, "n": count}}])
+        removed = [int(one["n"]) async for one in counted]
+        await self._points.delete_many(points)
+        await self._totals.delete_one({"_id": job_id})
+        return sum(removed)
 
     async def newest(
         self, kind: Kind, job_id: str, fence: int, *, after: int = 0, upto: int | None = None, count: int
@@ -140,7 +169,7 @@ class TelemetryRepository:
 
     async def known(self, uid: str) -> KnownJob | None:
         """The projection of a job, or None."""
-        document = await self._jobs.find_one({"_id": uid})
+        document = await self._jobs.find_one({"_id": uid, "deleted": {"$ne": True}})
         return await self._known(document) if document else None
 
     async def started_last(self) -> KnownJob | None:
@@ -175,7 +204,9 @@ class TelemetryRepository:
             )
         if known.tenures:
             held = [tenure.__dict__ for tenure in known.tenures]
-            await self._jobs.update_one({"_id": known.uid}, {"$addToSet": {"tenures": {"$each": held}}})
+            await self._jobs.update_one(
+                {"_id": known.uid, "deleted": {"$ne": True}}, {"$addToSet": {"tenures": {"$each": held}}}
+            )
 
 
 def check_storable(recorded: Message, point: Point) -> None:

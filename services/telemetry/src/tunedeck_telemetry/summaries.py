@@ -5,6 +5,7 @@ from tunedeck_contracts.jobs import PAST, Status
 from tunedeck_contracts.message import utc_now
 from tunedeck_contracts.telemetry import MemoryUsage, Temperatures, TrainingStatus, TrainingSummary
 from tunedeck_contracts.training import LossPoint
+from tunedeck_contracts.training_mode import TrainingModeShown
 from tunedeck_telemetry import durations
 from tunedeck_telemetry.curves import NO_DATA, Curves
 from tunedeck_telemetry.projection import Directory, KnownJob
@@ -73,6 +74,21 @@ class Summaries:
             temperatures=Temperatures(gpu=hardware.gpu_temp, cpu=hardware.cpu_temp),
             elapsed_time=durations.clock(elapsed_seconds(job)),
             data_point=f"{newest.iteration}/{job.totals.points}",
+        )
+
+    async def mode(self) -> TrainingModeShown:
+        """The mode of new jobs, and how far the job started last is.
+
+        Raises:
+            Unavailable: the jobs service does not say the mode.
+        """
+        mode = await self._directory.mode()
+        job = await self._directory.focus(None)
+        points = await self._curves.newest_points(job, 1) if job else []
+        return TrainingModeShown(
+            mode=mode,
+            is_completed=job is not None and job.status is Status.COMPLETED,
+            current_iteration=points[-1].iteration if points else 0,
         )
 
 

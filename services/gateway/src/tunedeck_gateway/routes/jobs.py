@@ -2,36 +2,123 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from tunedeck_contracts import rpc
 from tunedeck_contracts.errors import ErrorReply
 from tunedeck_contracts.ids import checked_id
-from tunedeck_contracts.jobs import CancelJob, CreateJob, GetArtifact, GetJob, ListJobs
+from tunedeck_contracts.job_lists import (
+    CompareJobs,
+    ExportJobs,
+    GetJobStatistics,
+    JobGroup,
+    JobPage,
+    ListJobs,
+)
+from tunedeck_contracts.jobs import (
+    CancelJob,
+    CreateJob,
+    DeleteJob,
+    GetArtifact,
+    GetJob,
+    StartJob,
+    SubmitJob,
+)
 from tunedeck_contracts.telemetry import ListLogs
 from tunedeck_gateway.bridge import Gateway, answer, documented, gateway_of
 
 router = APIRouter(prefix="/api/jobs", tags=["Jobs"])
 Here = Annotated[Gateway, Depends(gateway_of)]
+Page = Annotated[JobPage, Query()]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x20-\x7e]+$",
+        description="Any text of the caller's. The same body sent again with it creates nothing and gets the "
+        "first answer, for as long as the job is there; another body with it is refused with 409.",
+    ),
+]
 
 
-@router.get("", **documented(rpc.JOB_LIST))
-async def list_jobs(gateway: Here) -> Response:
-    """Every job, newest first."""
-    return await answer(gateway, rpc.JOB_LIST, ListJobs())
+@router.get("", **documented(rpc.JOB_LIST, 400))
+async def list_jobs(gateway: Here, page: Page) -> Response:
+    """Jobs, newest first."""
+    return await answer(gateway, rpc.JOB_LIST, ListJobs(**page.model_dump()))
 
 
-@router.post("", **documented(rpc.JOB_CREATE))
-async def create(gateway: Here, job: CreateJob) -> Response:
+@router.post("", **documented(rpc.JOB_CREATE, 409))
+async def create(
+    gateway: Here, request: Request, job: CreateJob, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Create a job; it is queued when its model and dataset resolve, else `problems` says what is missing."""
-    return await answer(gateway, rpc.JOB_CREATE, job)
+    owner = getattr(request.state, "key_id", None) or ""
+    return await answer(
+        gateway, rpc.JOB_CREATE, SubmitJob(job=job, owner=owner, idempotency_key=idempotency_key)
+    )
+
+
+@router.get("/current", **documented(rpc.JOB_LIST, 400))
+async def current(gateway: Here, page: Page) -> Response:
+    """Jobs that have not ended."""
+    return await answer(gateway, rpc.JOB_LIST, ListJobs(**page.model_dump(), group=JobGroup.CURRENT))
+
+
+@router.get("/past", **documented(rpc.JOB_LIST, 400))
+async def past(gateway: Here, page: Page) -> Response:
+    """Jobs that have ended."""
+    return await answer(gateway, rpc.JOB_LIST, ListJobs(**page.model_dump(), group=JobGroup.PAST))
+
+
+@router.get("/statistics", **documented(rpc.JOB_STATISTICS))
+async def statistics(gateway: Here) -> Response:
+    """How many jobs are in which state, and how many of the ended ones completed."""
+    return await answer(gateway, rpc.JOB_STATISTICS, GetJobStatistics())
+
+
+@router.get(
+    "/export",
+    response_class=Response,
+    responses={
+        200: {"description": "The list as CSV.", "content": {"text/csv": {"schema": {"type": "string"}}}},
+        422: {"model": ErrorReply},
+        503: {"model": ErrorReply},
+    },
+)
+async def export(gateway: Here, filters: Annotated[ExportJobs, Query()]) -> Response:
+    """The list as CSV; a cell that a spreadsheet would take for a formula begins with an apostrophe."""
+    reply = await answer(gateway, rpc.JOB_EXPORT, filters)
+    if reply.status_code == 200:
+        reply.headers["Content-Type"] = "text/csv; charset=utf-8"
+        reply.headers["Content-Disposition"] = 'attachment; filename="jobs.csv"'
+    return reply
+
+
+@router.post("/compare", **documented(rpc.JOB_COMPARE, 404))
+async def compare(gateway: Here, jobs: CompareJobs) -> Response:
+    """Jobs side by side: how they went, and the hyperparameters in which they differ."""
+    return await answer(gateway, rpc.JOB_COMPARE, jobs)
 
 
 @router.get("/{uid}", **documented(rpc.JOB_GET, 404))
 async def get(gateway: Here, uid: str) -> Response:
     """One job, with `live_metrics` while it runs."""
     return await answer(gateway, rpc.JOB_GET, GetJob(uid=checked_id("job", uid)))
+
+
+@router.delete("/{uid}", **documented(rpc.JOB_DELETE, 404, 409))
+async def delete(gateway: Here, uid: str) -> Response:
+    """Remove a job with its artifacts, points and logs; refused while it is queued or runs."""
+    return await answer(gateway, rpc.JOB_DELETE, DeleteJob(uid=checked_id("job", uid)))
+
+
+@router.post("/{uid}/start", **documented(rpc.JOB_START, 404, 409))
+async def start(gateway: Here, uid: str) -> Response:
+    """Look for a created job's model and dataset again, and queue it."""
+    return await answer(gateway, rpc.JOB_START, StartJob(uid=checked_id("job", uid)))
 
 
 @router.post("/{uid}/cancel", **documented(rpc.JOB_CANCEL, 404, 409))

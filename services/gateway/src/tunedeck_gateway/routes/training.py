@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Query, Response, WebSocket
 
 from tunedeck_contracts import rpc
 from tunedeck_contracts.ids import checked_id
+from tunedeck_contracts.jobs import TrainingMode
 from tunedeck_contracts.telemetry import (
     GetCurrentLoss,
     GetCurrentResources,
@@ -15,6 +16,7 @@ from tunedeck_contracts.telemetry import (
     ListResources,
 )
 from tunedeck_contracts.training import LossPoint, ResourceSample
+from tunedeck_contracts.training_mode import GetTrainingMode, SetMode
 from tunedeck_gateway.bridge import Gateway, answer, documented, gateway_of
 from tunedeck_gateway.live import LiveStream
 
@@ -65,6 +67,18 @@ async def status(gateway: Here, job_id: str) -> Response:
 async def summary(gateway: Here, job_id: JobId = None) -> Response:
     """Loss, hardware and progress of one job in one answer."""
     return await answer(gateway, rpc.SUMMARY_GET, GetTrainingSummary(job_id=_job(job_id)))
+
+
+@router.get("/api/training/mode", **documented(rpc.TRAINING_MODE_GET))
+async def mode(gateway: Here) -> Response:
+    """The mode of new jobs that do not say one, and how far the job started last is."""
+    return await answer(gateway, rpc.TRAINING_MODE_GET, GetTrainingMode())
+
+
+@router.post("/api/training/mode/{mode}", **documented(rpc.MODE_SET))
+async def set_mode(gateway: Here, mode: TrainingMode) -> Response:
+    """Set the mode of new jobs that do not say one; nothing stored changes."""
+    return await answer(gateway, rpc.MODE_SET, SetMode(mode=mode))
 
 
 @router.websocket("/ws/training/{job_id}")

@@ -1,18 +1,23 @@
-"""The jobs collection: every write is a compare-and-set on one document that also holds its outbox."""
+"""One job's document: every write is a compare-and-set on it, and it also holds its outbox.
+
+A deleted job stays as a tombstone, unseen by every question of a client,
+until its files are gone and the stream has its last event.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from pymongo import ASCENDING, DESCENDING, ReturnDocument
+from pymongo import ASCENDING, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from tunedeck_chassis.mongo import Client, Document
-from tunedeck_contracts.jobs import CURRENT, PAST, Job, Status
+from tunedeck_contracts.jobs import Job, Status
 from tunedeck_contracts.runs import Beat
-from tunedeck_jobs import documents
 from tunedeck_jobs.lifecycle import RULES, Change
-from tunedeck_jobs.record import JobRecord, PendingEvent, Pinned
+from tunedeck_jobs.record import JobRecord, KeyTaken, PendingEvent, Pinned, Submission, Submitted
+from tunedeck_jobs.repository import documents
+from tunedeck_jobs.repository.documents import LIVING
 
 
 class JobRepository:
@@ -24,32 +29,57 @@ class JobRepository:
     async def prepare(self) -> None:
         """Create the indexes."""
         await self._jobs.create_index([("status", ASCENDING), ("created_at", ASCENDING)])
-        await self._jobs.create_index([("created_at", DESCENDING)])
         await self._jobs.create_index([("lease.claim_id", ASCENDING)], sparse=True, unique=True)
         await self._jobs.create_index([("outbox.rev", ASCENDING)], sparse=True)
+        await self._jobs.create_index(
+            [("deleted_at", ASCENDING)], partialFilterExpression={"deleted_at": {"$type": "date"}}
+        )
+        await self._jobs.create_index(
+            [("submission.owner", ASCENDING), ("submission.key", ASCENDING)],
+            unique=True,
+            partialFilterExpression={"submission.key": {"$type": "string"}},
+        )
 
-    async def insert(self, job: Job, pinned: Pinned | None) -> JobRecord:
-        """Store a new job; queued when it is pinned."""
-        document = documents.new_document(job, pinned)
-        await self._jobs.insert_one(document)
-        return documents.to_record(document)
+    async def insert(
+        self, job: Job, notes: Sequence[str], pinned: Pinned | None, submission: Submission | None
+    ) -> JobRecord:
+        """Store a new job; queued when it is pinned.
+
+        Raises:
+            KeyTaken: the submission has made a job already.
+        """
+        document = documents.new_document(job, notes, pinned)
+        record = documents.to_record(document)
+        if submission is not None:
+            document["submission"] = documents.submission_of(submission, record.job)
+        try:
+            await self._jobs.insert_one(document)
+        except DuplicateKeyError:
+            if submission is None:
+                raise
+            raise KeyTaken from None
+        return record
+
+    async def submitted(self, owner: str, key: str) -> Submitted | None:
+        """What a request with this key has made, or None."""
+        found = await self._jobs.find_one(
+            {"submission.owner": owner, "submission.key": key}, {"submission": True}
+        )
+        if found is None:
+            return None
+        stored = found["submission"]
+        return Submitted(stored["body_sha256"], Job.model_validate_json(stored["job"]))
 
     async def get(self, uid: str) -> JobRecord | None:
         """One job, or None."""
-        document = await self._jobs.find_one({"_id": uid})
+        document = await self._jobs.find_one({"_id": uid, **LIVING})
         return documents.to_record(document) if document else None
 
-    async def newest(self, statuses: Sequence[Status] | None, limit: int) -> list[JobRecord]:
-        """Jobs, newest first."""
-        wanted: Document = {} if statuses is None else {"status": {"$in": [one.value for one in statuses]}}
-        cursor = self._jobs.find(wanted).sort([("created_at", DESCENDING), ("_id", DESCENDING)]).limit(limit)
-        return [documents.to_record(document) async for document in cursor]
-
-    async def counts(self) -> tuple[int, int]:
-        """How many jobs are current, how many past."""
-        current = await self._jobs.count_documents({"status": {"$in": [one.value for one in CURRENT]}})
-        past = await self._jobs.count_documents({"status": {"$in": [one.value for one in PAST]}})
-        return current, past
+    async def set_problems(self, uid: str, problems: Sequence[str]) -> None:
+        """Say what a created job lacks now."""
+        await self._jobs.update_one(
+            {"_id": uid, "status": Status.CREATED.value, **LIVING}, {"$set": {"problems": list(problems)}}
+        )
 
     async def apply(
         self, uid: str, change: Change, *, expect: Document | None = None, set_fields: Document | None = None
@@ -59,7 +89,7 @@ class JobRepository:
         `expect` narrows the comparison (a fence, say); `set_fields` are expressions.
         """
         document = await self._jobs.find_one_and_update(
-            {"_id": uid, "status": {"$in": _sources(change)}, **(expect or {})},
+            {"_id": uid, "status": {"$in": _sources(change)}, **LIVING, **(expect or {})},
             documents.change_pipeline(change, set_fields or {}),
             return_document=ReturnDocument.AFTER,
         )
@@ -145,6 +175,16 @@ class JobRepository:
     async def published(self, uid: str, rev: int) -> None:
         """Take a published event out of the outbox."""
         await self._jobs.update_one({"_id": uid}, {"$pull": {"outbox": {"rev": rev}}})
+
+    async def deleted(self) -> list[JobRecord]:
+        """Tombstones: jobs whose deletion is not finished."""
+        cursor = self._jobs.find({"deleted_at": {"$type": "date"}}).limit(100)
+        return [documents.to_record(found) async for found in cursor]
+
+    async def purge(self, uid: str) -> bool:
+        """Remove a tombstone whose events are all published; return whether it is gone."""
+        result = await self._jobs.delete_one({"_id": uid, "deleted_at": {"$type": "date"}, "outbox": []})
+        return result.deleted_count == 1
 
 
 def _sources(change: Change) -> list[str]:

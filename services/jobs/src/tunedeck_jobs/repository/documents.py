@@ -1,5 +1,6 @@
 """How a job looks in MongoDB, and the expressions of its updates."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tunedeck_chassis.mongo import Document
@@ -19,18 +20,26 @@ from tunedeck_contracts.jobs import (
 from tunedeck_contracts.models import ResolvedModel
 from tunedeck_contracts.training import LossPoint
 from tunedeck_jobs.lifecycle import RULES, Change
-from tunedeck_jobs.record import JobRecord, PendingEvent, Pinned
+from tunedeck_jobs.record import JobRecord, PendingEvent, Pinned, Submission
+
+LIVING: Document = {"deleted_at": None}
+"""The part of a query that leaves tombstones out."""
 
 
-def new_document(job: Job, pinned: Pinned | None) -> Document:
-    """The first version of a job: created, or created and queued in the same write."""
+def new_document(job: Job, notes: Sequence[str], pinned: Pinned | None) -> Document:
+    """The first version of a job: created, or created and queued in the same write.
+
+    `notes` are the part of the job's problems that no start takes away.
+    """
     document: Document = {
         "_id": job.uid,
         **job.model_dump(
             mode="python",
             by_alias=False,
-            include={"name", "description", "tags", "problems", "training_mode", "created_at"},
+            include={"name", "description", "tags", "problems", "created_at"},
         ),
+        "notes": list(notes),
+        "training_mode": job.training_mode.value,
         "configuration": job.configuration.model_dump(by_alias=False),
         "model_saving": job.model_saving.model_dump(by_alias=False),
         "training": job.training.model_dump(by_alias=False),
@@ -47,17 +56,34 @@ def new_document(job: Job, pinned: Pinned | None) -> Document:
         "artifacts": [],
         "last_iteration": None,
         "reported_fence": None,
+        "deleted_at": None,
         "outbox": [],
     }
     _record(document, Change.CREATE)
     if pinned is not None:
-        document["pinned"] = {"model": pinned.model.model_dump(), "dataset": pinned.dataset.model_dump()}
+        document["pinned"] = pins(pinned)
         _record(document, Change.QUEUE)
     return document
 
 
+def pins(pinned: Pinned) -> Document:
+    """The pins as they are stored."""
+    return {"model": pinned.model.model_dump(), "dataset": pinned.dataset.model_dump()}
+
+
+def submission_of(submission: Submission, first: Job) -> Document:
+    """What makes the first answer reproducible."""
+    return {
+        "owner": submission.owner,
+        "key": submission.key,
+        "body_sha256": submission.body_sha256,
+        "job": first.to_json().decode(),
+    }
+
+
 def _record(document: Document, change: Change) -> None:
     rule = RULES[change]
+    assert rule.target is not None
     document["rev"] += 1
     document["status"] = rule.target.value
     document["outbox"].append(
@@ -83,11 +109,12 @@ def change_pipeline(change: Change, set_fields: Document) -> list[Document]:
     under `$literal`, or a leading dollar would be read as a field's name.
     """
     rule = RULES[change]
+    reached: Document = {"status": rule.target.value} if rule.target else {"deleted_at": "$$NOW"}
     return [
         {
             "$set": {
                 **set_fields,
-                "status": rule.target.value,
+                **reached,
                 "rev": {"$add": ["$rev", 1]},
                 "last_modified": "$$NOW",
             }
@@ -159,7 +186,7 @@ def to_job(document: Document) -> Job:
         model_saving=ModelSaving.model_validate(document["model_saving"]),
         training=TrainingProgress.model_validate(document["training"]),
         training_mode=document["training_mode"],
-        problems=document["problems"],
+        problems=[*document["problems"], *document.get("notes", [])],
         wanted=document["wanted"],
         rev=document["rev"],
         attempt=document["attempt"],

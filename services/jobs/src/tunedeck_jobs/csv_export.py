@@ -1,0 +1,77 @@
+"""Jobs as CSV for people: one row a job, safe to open in a spreadsheet."""
+
+import csv
+import io
+from collections.abc import AsyncIterator
+
+from tunedeck_contracts.jobs import Job
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\0")
+_COLUMNS = (
+    "uid",
+    "name",
+    "description",
+    "tags",
+    "status",
+    "trainingMode",
+    "createdAt",
+    "lastModified",
+    "startedAt",
+    "endedAt",
+    "model",
+    "dataset",
+    "hyperparameters",
+    "learning_rate",
+    "batch_size",
+    "epochs",
+    "max_steps",
+    "progress",
+    "validationLossBefore",
+    "validationLossAfter",
+    "seconds",
+    "failure",
+)
+
+
+async def to_csv(jobs: AsyncIterator[Job]) -> str:
+    """A header and a row a job (RFC 4180)."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(_COLUMNS)
+    async for job in jobs:
+        writer.writerow([_cell(value) for value in _row(job)])
+    return text.getvalue()
+
+
+def _row(job: Job) -> tuple[object, ...]:
+    shown = job.model_dump(mode="json", include={"created_at", "last_modified", "training"})
+    settings, result = job.configuration.hyperparameters, job.result
+    return (
+        job.uid,
+        job.name,
+        job.description,
+        ", ".join(job.tags),
+        job.status.value,
+        job.training_mode.value,
+        shown["createdAt"],
+        shown["lastModified"],
+        shown["training"]["startedAt"],
+        shown["training"]["endedAt"],
+        job.configuration.model.uid,
+        job.configuration.dataset.uid,
+        settings.uid,
+        settings.learning_rate,
+        settings.batch_size,
+        settings.epochs,
+        settings.max_steps,
+        job.training.progress,
+        result.validation_loss_before if result else None,
+        result.validation_loss_after if result else None,
+        result.seconds if result else None,
+        job.failure.detail if job.failure else None,
+    )
+
+
+def _cell(value: object) -> object:
+    """A text that a spreadsheet would take for a formula gets an apostrophe (OWASP, CSV injection)."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value

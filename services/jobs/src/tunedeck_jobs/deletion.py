@@ -1,0 +1,95 @@
+"""Removes a job with all that belongs to it, in steps that a crash may part.
+
+The first step is the change of the job's document: from then on nobody sees
+the job. Telemetry removes points and logs when asked, and again when the event
+of the deletion reaches it. The files go next, and the document last, when the
+stream has its events. Each step may be done twice; the sweep does what a crash
+has left.
+"""
+
+import asyncio
+
+import structlog
+
+from tunedeck_chassis.blobs import BlobStore
+from tunedeck_chassis.bus import Bus
+from tunedeck_contracts.errors import Conflict, NotFound, Unavailable
+from tunedeck_contracts.ids import checked_id
+from tunedeck_contracts.jobs import JobDeleted, Status
+from tunedeck_contracts.rpc import JOB_FORGET
+from tunedeck_contracts.telemetry import ForgetJob
+from tunedeck_jobs.lifecycle import Change
+from tunedeck_jobs.record import JobRecord
+from tunedeck_jobs.relay import Relay
+from tunedeck_jobs.repository.jobs import JobRepository
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 5.0
+
+
+class Deletion:
+    """The clients' request, and the sweep."""
+
+    def __init__(self, repository: JobRepository, blobs: BlobStore, bus: Bus, relay: Relay) -> None:
+        self._repository = repository
+        self._blobs = blobs
+        self._bus = bus
+        self._relay = relay
+
+    async def delete(self, uid: str) -> JobDeleted:
+        """Remove a job.
+
+        Raises:
+            NotFound: there is none with this uid. Conflict: it is queued or runs.
+        """
+        record = await self._repository.apply(checked_id("job", uid), Change.DELETE)
+        if record is None:
+            raise await self._refusal(uid)
+        self._relay.kick()
+        points = await self._forget(uid)
+        await self._remove_files(record)
+        files = record.stored_artifacts
+        rest = "its points and logs are gone" if points is not None else "its points and logs follow"
+        return JobDeleted(
+            message=f"Removed job {record.job.name!r} with {len(files)} files; {rest}.",
+            uid=uid,
+            artifacts=len(files),
+            artifact_bytes=sum(one.size for one in files),
+            points=points,
+        )
+
+    async def run(self) -> None:
+        """Finish deletions until cancelled."""
+        while True:
+            try:
+                await self.finish()
+            except Exception as error:
+                log.warning("deletions_wait", error=repr(error))
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def finish(self) -> int:
+        """Do what is left of every deletion; return how many are done."""
+        done = 0
+        for record in await self._repository.deleted():
+            await self._remove_files(record)
+            done += await self._repository.purge(record.job.uid)
+        return done
+
+    async def _refusal(self, uid: str) -> NotFound | Conflict:
+        found = await self._repository.get(uid)
+        if found is None:
+            return NotFound(f"There is no job {uid!r}.")
+        hint = "cancel it first" if found.job.status in (Status.QUEUED, Status.RUNNING) else "try again"
+        return Conflict(f"Job {uid!r} is {found.job.status.value}; {hint}.")
+
+    async def _forget(self, uid: str) -> int | None:
+        try:
+            return (await self._bus.request(JOB_FORGET, ForgetJob(job_id=uid))).points
+        except Unavailable as error:
+            log.warning("telemetry_forgets_later", job=uid, error=error.detail)
+            return None
+
+    async def _remove_files(self, record: JobRecord) -> None:
+        for artifact in record.stored_artifacts:
+            await self._blobs.delete(artifact.blob_id)

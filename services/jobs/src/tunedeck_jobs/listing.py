@@ -1,0 +1,133 @@
+"""What clients may ask of many jobs: pages, CSV, counts, comparisons, the best so far."""
+
+from collections.abc import AsyncIterator
+
+from tunedeck_contracts.errors import FieldProblem, NotFound, ValidationFailed
+from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_contracts.job_lists import (
+    MOST_JOBS,
+    BestHyperparameters,
+    CurrentCounts,
+    GetBestHyperparameters,
+    JobComparison,
+    JobFilters,
+    JobGroup,
+    JobList,
+    JobStatistics,
+    ListJobs,
+    PastCounts,
+)
+from tunedeck_contracts.jobs import CURRENT, PAST, Job, Status
+from tunedeck_contracts.message import utc_now
+from tunedeck_jobs.comparison import compare
+from tunedeck_jobs.csv_export import to_csv
+from tunedeck_jobs.pages import from_cursor, place_of, to_cursor
+from tunedeck_jobs.repository.lists import JobLists
+
+_GROUPS = {None: tuple(Status), JobGroup.CURRENT: CURRENT, JobGroup.PAST: PAST}
+
+
+class Listing:
+    """The reading side of the jobs service."""
+
+    def __init__(self, lists: JobLists) -> None:
+        self._lists = lists
+
+    async def page(self, request: ListJobs) -> JobList:
+        """One page, and the counts of all jobs.
+
+        Raises:
+            BadRequest: the cursor is none.
+        """
+        limit = request.limit or MOST_JOBS
+        after = from_cursor(request.cursor, request.sort) if request.cursor else None
+        statuses = _statuses(request, request.group)
+        # One more than is shown tells whether there is a next page.
+        jobs = [found.job async for found in self._lists.find(request, statuses, after, limit + 1)]
+        shown, has_more = jobs[:limit], len(jobs) > limit
+        counts = await self._lists.counts()
+        return JobList(
+            jobs=shown,
+            total=sum(counts.values()),
+            current_count=sum(counts[status] for status in CURRENT),
+            past_count=sum(counts[status] for status in PAST),
+            next_cursor=to_cursor(place_of(shown[-1], request.sort), request.sort) if has_more else None,
+        )
+
+    async def export(self, filters: JobFilters) -> str:
+        """The whole list as CSV."""
+        return await to_csv(self._jobs(filters))
+
+    async def statistics(self) -> JobStatistics:
+        """Counts by state."""
+        counts = await self._lists.counts()
+        completed, failed = counts[Status.COMPLETED], counts[Status.FAILED]
+        rate = 100.0 * completed / (completed + failed) if completed + failed else 0.0
+        return JobStatistics(
+            total=sum(counts.values()),
+            current=CurrentCounts(
+                total=sum(counts[status] for status in CURRENT),
+                running=counts[Status.RUNNING],
+                queued=counts[Status.QUEUED],
+                created=counts[Status.CREATED],
+            ),
+            past=PastCounts(
+                total=sum(counts[status] for status in PAST),
+                completed=completed,
+                failed=failed,
+                cancelled=counts[Status.CANCELLED],
+            ),
+            success_rate=f"{rate:.1f}%",
+            last_updated=utc_now(),
+        )
+
+    async def compare(self, uids: list[str]) -> JobComparison:
+        """Jobs side by side, in the order asked for.
+
+        Raises:
+            NotFound: some are not there. ValidationFailed: one is named twice.
+        """
+        twice = sorted({uid for uid in uids if uids.count(uid) > 1})
+        if twice:
+            sentence = f"Each job once; these come twice: {', '.join(map(repr, twice))}."
+            raise ValidationFailed(sentence, [FieldProblem(loc="uids", message=sentence)])
+        found = await self._lists.some(uids)
+        missing = [uid for uid in uids if uid not in found]
+        if missing:
+            raise NotFound(f"There is no job {', '.join(map(repr, missing))}.")
+        return compare([found[uid] for uid in uids])
+
+    async def using_dataset(self, dataset: str) -> list[str]:
+        """Uids of the jobs that have not ended and need the dataset."""
+        return await self._lists.using_dataset(dataset)
+
+    async def best(self, request: GetBestHyperparameters) -> BestHyperparameters:
+        """The settings of the completed job with the lowest validation loss.
+
+        Raises:
+            NotFound: no such job has completed.
+        """
+        record = await self._lists.best(request.mode, request.dataset)
+        if record is None or record.job.result is None:
+            which = f" in mode {request.mode.value}" if request.mode else ""
+            where = f" on the dataset {request.dataset!r}" if request.dataset else ""
+            raise NotFound(f"No job{which}{where} has completed yet, so there are no best hyperparameters.")
+        job, settings = record.job, record.job.configuration.hyperparameters
+        return BestHyperparameters(
+            uid=settings.uid,
+            hyperparameters=Hyperparameters.model_validate(settings.model_dump()),
+            mode=job.training_mode,
+            job_uid=job.uid,
+            job_name=job.name,
+            validation_loss=record.job.result.validation_loss_after,
+            model=job.configuration.model,
+            dataset=job.configuration.dataset,
+        )
+
+    async def _jobs(self, filters: JobFilters) -> AsyncIterator[Job]:
+        async for record in self._lists.find(filters, _statuses(filters, None), None):
+            yield record.job
+
+
+def _statuses(filters: JobFilters, group: JobGroup | None) -> list[Status]:
+    return [one for one in _GROUPS[group] if not filters.status or one in filters.status]

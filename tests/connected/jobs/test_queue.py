@@ -1,0 +1,129 @@
+"""Trainers and the jobs service on real servers: claim, beat, fence, lease, sweep, report."""
+
+import asyncio
+
+import pytest
+
+from tests.support.jobs_service import FAILURE, Service, claim, report
+from tunedeck_contracts.errors import Fenced
+from tunedeck_contracts.jobs import Phase, Status
+from tunedeck_contracts.runs import Beat, Outcome
+from tunedeck_jobs.sweep import Sweep
+
+
+async def test_the_same_claim_gets_the_same_run_and_another_gets_none(service: Service) -> None:
+    await service.create()
+    mine = claim()
+    first = await service.queue.claim(mine)
+    assert first.run is not None
+    assert (await service.queue.claim(mine)).run == first.run
+    assert (await service.queue.claim(claim("trainer_2"))).run is None
+
+
+async def test_one_claim_sent_many_times_at_once_takes_one_job(service: Service) -> None:
+    for _ in range(5):
+        await service.create()
+    mine = claim()
+    claims = await asyncio.gather(*(service.queue.claim(mine) for _ in range(10)))
+    assert len({one.run.job_uid for one in claims if one.run is not None}) == 1
+    assert (await service.lists.counts())[Status.RUNNING] == 1
+
+
+async def test_twenty_trainers_claim_ten_jobs_once_each(service: Service) -> None:
+    created = {(await service.create()).job_uid for _ in range(10)}
+    claims = await asyncio.gather(*(service.queue.claim(claim(f"trainer_{n}")) for n in range(20)))
+    claimed = [one.run.job_uid for one in claims if one.run is not None]
+    assert sorted(claimed) == sorted(created)
+
+
+async def expire(service: Service, uid: str) -> None:
+    """Wait until the sweep's own question finds the lease run out."""
+    async with asyncio.timeout(5):
+        while uid not in {record.job.uid for record, _ in await service.repository.expired()}:
+            await asyncio.sleep(0.05)
+
+
+async def in_contact() -> int | None:
+    return 0
+
+
+async def awake_sweep(service: Service) -> Sweep:
+    """A sweep that has rested its lease already."""
+    sweep = Sweep(service.repository, service.queue, service.relay, service.settings, in_contact)
+    await sweep.sweep()
+    await asyncio.sleep(service.settings.lease_seconds)
+    return sweep
+
+
+async def assert_fenced_out(service: Service, uid: str, fence: int) -> None:
+    """Nothing that a replaced run sends is taken."""
+    for late in (
+        service.queue.beat(Beat(job_uid=uid, fence=fence, phase=Phase.TRAINING)),
+        service.queue.report(report(uid, fence)),
+    ):
+        with pytest.raises(Fenced):
+            await late
+
+
+async def test_a_lost_lease_queues_the_job_again_and_fences_the_old_run_out(service: Service) -> None:
+    uid, fence = await service.running()
+    sweep = await awake_sweep(service)
+    await expire(service, uid)
+    assert await sweep.sweep() == 1
+    await assert_fenced_out(service, uid, fence)
+    again = (await service.queue.claim(claim("trainer_2"))).run
+    assert again is not None and again.fence > fence and again.attempt == 2
+    await assert_fenced_out(service, uid, fence)
+    assert (await service.jobs.get(uid)).status is Status.RUNNING
+
+
+async def test_the_sweep_rests_for_one_lease_after_contact_returns(service: Service) -> None:
+    uid, _ = await service.running()
+    await expire(service, uid)
+    contact: list[int | None] = [None]
+
+    async def now() -> int | None:
+        return contact[0]
+
+    sweep = Sweep(service.repository, service.queue, service.relay, service.settings, now)
+    assert await sweep.sweep() == 0
+    contact[0] = 1
+    assert await sweep.sweep() == 0
+    assert await sweep.sweep() == 0
+    await asyncio.sleep(service.settings.lease_seconds)
+    contact[0] = 2
+    assert await sweep.sweep() == 0, "a reconnect between two looks starts the rest again"
+    await asyncio.sleep(service.settings.lease_seconds)
+    assert await sweep.sweep() == 1
+
+
+async def test_a_worker_lost_on_every_attempt_fails_the_job_with_a_reason(service: Service) -> None:
+    created = await service.create()
+    for _ in range(service.settings.max_attempts):
+        run = (await service.queue.claim(claim())).run
+        assert run is not None
+        await service.queue.report(report(run.job_uid, run.fence, Outcome.LOST))
+    job = await service.jobs.get(created.job_uid)
+    assert job.status is Status.FAILED
+    assert job.failure is not None and job.failure.code == "lost_worker"
+
+
+async def test_a_report_sent_twice_is_stored_once(service: Service) -> None:
+    uid, fence = await service.running()
+    await service.queue.report(report(uid, fence))
+    await service.queue.report(report(uid, fence))
+    assert (await service.jobs.get(uid)).rev == 4
+
+
+async def test_a_cancelled_job_never_becomes_completed(service: Service) -> None:
+    uid, fence = await service.running()
+    await service.jobs.cancel(uid)
+    await service.queue.report(report(uid, fence, Outcome.COMPLETED))
+    assert (await service.jobs.get(uid)).status is Status.CANCELLED
+
+
+async def test_a_failed_job_says_why(service: Service) -> None:
+    uid, fence = await service.running()
+    await service.queue.report(report(uid, fence, Outcome.FAILED))
+    job = await service.jobs.get(uid)
+    assert (job.status, job.failure) == (Status.FAILED, FAILURE)

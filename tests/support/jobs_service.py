@@ -1,0 +1,193 @@
+"""The jobs service on real servers, with a stand-in for the catalog only."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import nats
+
+from tunedeck_chassis import mongo
+from tunedeck_chassis.blobs import BlobStore
+from tunedeck_chassis.broker import create_broker
+from tunedeck_chassis.bus import Bus
+from tunedeck_chassis.mongo import Client
+from tunedeck_chassis.provisioning import provision
+from tunedeck_chassis.service import started
+from tunedeck_contracts import subjects
+from tunedeck_contracts.datasets import ResolvedDataset
+from tunedeck_contracts.events import JobEvent
+from tunedeck_contracts.jobs import Failure, JobCreated, Result, StoredArtifact, SubmitJob
+from tunedeck_contracts.models import ResolvedModel
+from tunedeck_contracts.runs import Claim, Outcome, Report
+from tunedeck_jobs import handlers
+from tunedeck_jobs.deletion import Deletion
+from tunedeck_jobs.jobs import Jobs
+from tunedeck_jobs.listing import Listing
+from tunedeck_jobs.mode import Modes
+from tunedeck_jobs.queue import Queue
+from tunedeck_jobs.relay import Relay
+from tunedeck_jobs.repository.jobs import JobRepository
+from tunedeck_jobs.repository.lists import JobLists
+from tunedeck_jobs.repository.mode import ModeRepository
+from tunedeck_jobs.resolving import Resolution
+from tunedeck_jobs.settings import JobsSettings
+
+MODEL = ResolvedModel(uid="local/tiny", name="Tiny", revision="sha256:0", source="folder")
+DATASET = ResolvedDataset(uid="dataset_1", name="Rows", rows=10, rows_blob="blob", rows_sha256="0")
+FOUND = Resolution(MODEL, DATASET)
+NO_MODEL = Resolution(None, DATASET, ("model: There is no such model.",))
+FAILURE = Failure(code="user_code", detail="It broke.", hint="Mend it.")
+
+
+class FixedResolver:
+    """Stands for the catalog: the resolution itself is tested with the catalog."""
+
+    def __init__(self) -> None:
+        self.answer = FOUND
+
+    async def resolve(self, model: str, dataset: str) -> Resolution:
+        return self.answer
+
+
+@dataclass
+class Service:
+    jobs: Jobs
+    listing: Listing
+    deletion: Deletion
+    modes: Modes
+    queue: Queue
+    relay: Relay
+    resolver: FixedResolver
+    repository: JobRepository
+    lists: JobLists
+    blobs: BlobStore
+    settings: JobsSettings
+    bus: Bus
+    client: Client
+
+    async def create(self, **more: object) -> JobCreated:
+        return await self.jobs.create(request(**more))
+
+    async def events(self, uid: str) -> list[JobEvent]:
+        """Publish the outbox, then read the job's events back from the stream."""
+        await self.relay.publish_pending()
+        connection = await nats.connect(self.settings.nats_url)
+        jetstream = connection.jetstream()
+        subscription = await jetstream.subscribe(subjects.job_event(uid), ordered_consumer=True)
+        found = []
+        try:
+            while True:
+                message = await subscription.next_msg(timeout=0.3)
+                found.append(JobEvent.model_validate_json(message.data))
+        except nats.errors.TimeoutError:
+            return found
+        finally:
+            await connection.close()
+
+    async def running(self, **more: object) -> tuple[str, int]:
+        """A job that a trainer has taken up, and its fence."""
+        created = await self.create(**more)
+        run = (await self.queue.claim(claim())).run
+        assert run is not None and run.job_uid == created.job_uid
+        return run.job_uid, run.fence
+
+    async def ended(self, outcome: Outcome = Outcome.COMPLETED, loss: float = 1.0, **more: object) -> str:
+        """A job whose run has ended."""
+        uid, fence = await self.running(**more)
+        await self.queue.report(report(uid, fence, outcome, loss))
+        return uid
+
+
+@asynccontextmanager
+async def jobs_service(nats_url: str, mongo_url: str) -> AsyncIterator[Service]:
+    """The service with its handlers at work, a database of its own, and no loop running."""
+    await provision(nats_url)
+    database = f"jobs_{uuid.uuid4().hex[:12]}"
+    settings = JobsSettings(
+        nats_url=nats_url,
+        mongo_url=mongo_url,
+        jobs_database=database,
+        lease_seconds=0.4,
+        lease_sweep_seconds=0.05,
+    )
+    client = mongo.connect(settings)
+    blobs = BlobStore(client[f"{database}_blobs"])
+    broker = create_broker(settings, "jobs", blobs)
+    bus = Bus(broker)
+    repository, lists = JobRepository(client, database), JobLists(client, database)
+    modes, resolver, relay = ModeRepository(client, database), FixedResolver(), Relay(repository, bus)
+    service = Service(
+        jobs=Jobs(repository, modes, resolver, relay),  # type: ignore[arg-type]
+        listing=Listing(lists),
+        deletion=Deletion(repository, blobs, bus, relay),
+        modes=Modes(modes),
+        queue=Queue(repository, relay, settings),
+        relay=relay,
+        resolver=resolver,
+        repository=repository,
+        lists=lists,
+        blobs=blobs,
+        settings=settings,
+        bus=bus,
+        client=client,
+    )
+    for name in ("jobs", "listing", "deletion", "modes", "queue"):
+        broker.context.set_global(name, getattr(service, name))
+    broker.include_router(handlers.router)
+
+    async def prepare() -> None:
+        await blobs.prepare()
+        await repository.prepare()
+        await lists.prepare()
+
+    async with started(broker, prepare):
+        yield service
+    await client.drop_database(database)
+    await client.drop_database(f"{database}_blobs")
+    await client.close()
+
+
+def body(**more: Any) -> dict[str, Any]:
+    """What a client posts."""
+    return {
+        "name": "$name with a dollar",
+        "configuration": {"model": {"uid": "local/tiny"}, "dataset": {"uid": "dataset_1"}},
+        **more,
+    }
+
+
+def request(*, key: str | None = None, owner: str = "", **more: Any) -> SubmitJob:
+    return SubmitJob.model_validate({"job": body(**more), "owner": owner, "idempotency_key": key})
+
+
+def claim(worker: str = "trainer_1") -> Claim:
+    return Claim(worker=worker, claim_id=uuid.uuid4().hex, devices=["cpu"])
+
+
+def report(
+    uid: str,
+    fence: int,
+    outcome: Outcome = Outcome.COMPLETED,
+    loss: float = 1.0,
+    artifacts: list[StoredArtifact] | None = None,
+) -> Report:
+    result = Result(
+        validation_loss_before=3.0,
+        validation_loss_after=loss,
+        train_rows=9,
+        validation_rows=1,
+        truncated_rows=0,
+        trained_tokens=100,
+        seconds=2.0,
+    )
+    return Report(
+        job_uid=uid,
+        fence=fence,
+        outcome=outcome,
+        last_iteration=3,
+        failure=FAILURE if outcome is Outcome.FAILED else None,
+        result=result if outcome is Outcome.COMPLETED else None,
+        artifacts=artifacts or [],
+    )
