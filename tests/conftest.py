@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.api import Api
+from tests.support.hub_server import HubServer, files_of
 from tests.support.servers import MongoServer, NatsServer
 from tests.support.tiny_model import build_tiny_model
 from tunedeck_cli import bundled_model, ports
@@ -13,6 +15,7 @@ from tunedeck_cli.home import Home
 from tunedeck_cli.stack import Stack
 
 TINY_MODEL = "local/tiny"
+HUB_MODEL = "hub-only/tiny-gpt2"
 
 
 @pytest.fixture(scope="session")
@@ -45,9 +48,18 @@ def mongo_url(mongo_server: MongoServer) -> str:
     return mongo_server.url
 
 
+@pytest.fixture(scope="session")
+def hub() -> Iterator[HubServer]:
+    """A server in the Hub's place. A test publishes its own models there."""
+    server = HubServer()
+    server.start()
+    yield server
+    server.stop()
+
+
 @dataclass(frozen=True)
 class RunningStack:
-    """The whole stack; `local/tiny` is the model to train."""
+    """The whole stack. The model to train is `local/tiny`; the local Hub has it as `hub-only/tiny-gpt2`."""
 
     api_url: str
     monitor_url: str
@@ -56,16 +68,32 @@ class RunningStack:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """All processes on free ports in a temporary home."""
+def stack(tmp_path_factory: pytest.TempPathFactory, hub: HubServer) -> Iterator[RunningStack]:
+    """All processes on free ports in a temporary home, with the local Hub."""
     home = Home(tmp_path_factory.mktemp("stack") / "home")
     home.create()
     build_tiny_model(home.models / TINY_MODEL)
+    hub.add(HUB_MODEL, files_of(home.models / TINY_MODEL), license="mit")
     bundled = bundled_model.folder(home.models)
     bundled.parent.mkdir(parents=True)
     # Half a gigabyte that set-up has converted: shared, not copied.
     bundled.symlink_to(bundled_model.folder(Home.from_environment().models))
-    whole = Stack(home, wanted=ports.ANY)
+    own_hub = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home.root / "huggingface"), "HF_TOKEN": ""}
+    whole = Stack(home, wanted=ports.ANY, environment=own_hub)
     whole.start()
     yield RunningStack(whole.api_url, whole.monitor_url, home.root, whole)
     whole.stop()
+
+
+@pytest.fixture(scope="session")
+def api(stack: RunningStack) -> Iterator[Api]:
+    """A client of the whole stack."""
+    client = Api(stack.api_url, stack.monitor_url)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def models_dir(stack: RunningStack) -> Path:
+    """The folder of the stack's models."""
+    return stack.stack.home.models

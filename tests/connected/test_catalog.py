@@ -1,20 +1,17 @@
-"""The catalog service over a real NATS and a real MongoDB, with a small server in the Hub's place."""
+"""The catalog's uploads and datasets over a real NATS and a real MongoDB."""
 
 import asyncio
 import hashlib
 import json
-import threading
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tunedeck_catalog.app import Catalog
-from tunedeck_catalog.hub import Hub
 from tunedeck_catalog.settings import CatalogSettings
 from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.provisioning import provision
@@ -29,66 +26,12 @@ from tunedeck_contracts.datasets import (
     RefusedUpload,
     ResolveDataset,
 )
-from tunedeck_contracts.errors import Conflict, NotFound, Unavailable, ValidationFailed
+from tunedeck_contracts.errors import Conflict, NotFound, ValidationFailed
 from tunedeck_contracts.health import CheckHealth
 from tunedeck_contracts.message import Message
-from tunedeck_contracts.models import AddModel, ListModels, ResolveModel, SearchModels
 from tunedeck_contracts.rpc import Rpc
 
 pytestmark = pytest.mark.connected
-
-HUB_MODEL = {
-    "id": "someone/tiny-llama",
-    "sha": "0123456789abcdef0123456789abcdef01234567",
-    "downloads": 50,
-    "likes": 3,
-    "gated": False,
-    "pipeline_tag": "text-generation",
-    "library_name": "transformers",
-    "tags": ["transformers", "license:mit"],
-    "safetensors": {"parameters": {"F32": 4_000_000}, "total": 4_000_000},
-    "siblings": [{"rfilename": "model.safetensors", "size": 16_000_000}],
-}
-PICKLED = {**HUB_MODEL, "id": "someone/pickled", "siblings": [{"rfilename": "pytorch_model.bin"}]}
-
-
-class HubHandler(BaseHTTPRequestHandler):
-    """The two addresses of the Hub's API that the catalog asks."""
-
-    searches = 0
-
-    def do_GET(self) -> None:
-        models = {f"/api/models/{model['id']}": model for model in (HUB_MODEL, PICKLED)}
-        path = self.path.partition("?")[0]
-        if path == "/api/models":
-            HubHandler.searches += 1
-            self._answer(200, [HUB_MODEL])
-        elif path in models:
-            self._answer(200, models[path])
-        else:
-            self._answer(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-    def _answer(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-
-@pytest.fixture
-def hub_url() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), HubHandler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
 
 
 @dataclass(frozen=True)
@@ -123,7 +66,7 @@ class Running:
 
 
 @pytest.fixture
-async def running(nats_url: str, mongo_url: str, hub_url: str, tmp_path: Path) -> AsyncIterator[Running]:
+async def running(nats_url: str, mongo_url: str, tmp_path: Path) -> AsyncIterator[Running]:
     settings = CatalogSettings(
         nats_url=nats_url,
         mongo_url=mongo_url,
@@ -131,7 +74,7 @@ async def running(nats_url: str, mongo_url: str, hub_url: str, tmp_path: Path) -
         models_dir=tmp_path / "models",
     )
     await provision(nats_url)
-    catalog = Catalog(settings, hub=Hub(hub_url))
+    catalog = Catalog(settings)
     async with started(catalog.broker, catalog.prepare):
         yield Running(catalog, Bus(catalog.broker))
     await catalog.client.drop_database(settings.catalog_database)
@@ -249,69 +192,6 @@ async def test_requests_are_answered_while_a_large_file_is_checked(running: Runn
     assert preview.statistics.total_rows == 300_000
     assert preview.validation_errors[-1].startswith("... and 299,899 more")
     assert answers > 3
-
-
-async def test_a_new_installation_has_models_and_they_are_seeded_once(running: Running) -> None:
-    collection = await running.bus.request(rpc.MODEL_LIST, ListModels())
-    assert collection.models[0].id == "HuggingFaceTB/SmolLM2-135M-Instruct"
-    assert collection.categories[0] == "All Models"
-    assert collection.providers[0] == "All Providers"
-    models = running.catalog.client[running.catalog.settings.catalog_database]["models"]
-    await models.delete_one({"_id": "openai-community/gpt2"})
-    await running.catalog.prepare()
-    again = await running.bus.request(rpc.MODEL_LIST, ListModels())
-    assert len(again.models) == len(collection.models) - 1
-
-
-async def test_a_search_result_can_be_sent_back_as_a_model(running: Running) -> None:
-    HubHandler.searches = 0
-    for _ in range(2):
-        found = await running.listed(rpc.MODEL_SEARCH, SearchModels(query="tiny"))
-    assert HubHandler.searches == 1
-    assert (found[0]["id"], found[0]["parameters"], found[0]["likes"]) == ("someone/tiny-llama", "4M", 3)
-    added = await running.bus.request(rpc.MODEL_ADD, AddModel.model_validate(found[0]))
-    assert added.message == "Successfully added 'tiny llama' to your collection"
-    assert (added.model.license, added.model.download_size) == ("mit", "16 MB")
-    with pytest.raises(Conflict, match="Model 'someone/tiny-llama' already exists in your collection"):
-        await running.bus.request(rpc.MODEL_ADD, AddModel(id="someone/tiny-llama"))
-
-
-async def test_models_are_pinned_to_the_folder_first_then_to_the_hubs_commit(running: Running) -> None:
-    folder = running.catalog.settings.models_dir / "local" / "mine"
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"weights")
-    mine = await running.bus.request(rpc.MODEL_RESOLVE, ResolveModel(id="local/mine"))
-    assert (mine.source, mine.revision) == ("folder", "sha256:" + hashlib.sha256(b"weights").hexdigest())
-    hub = await running.bus.request(rpc.MODEL_RESOLVE, ResolveModel(id="someone/tiny-llama"))
-    assert (hub.source, hub.revision) == ("hub", HUB_MODEL["sha"])
-
-
-@pytest.mark.parametrize(
-    ("model_id", "error", "sentence"),
-    [
-        ("local/none", NotFound, "TUNEDECK_MODELS_DIR"),
-        ("someone/unknown", NotFound, "no such model"),
-        ("someone/pickled", Conflict, "no safetensors"),
-        ("../../etc", ValidationFailed, "a model id is"),
-    ],
-)
-async def test_models_that_cannot_be_pinned(
-    running: Running, model_id: str, error: type[Exception], sentence: str
-) -> None:
-    with pytest.raises(error, match=sentence):
-        await running.bus.request(rpc.MODEL_RESOLVE, ResolveModel(id=model_id))
-
-
-async def test_without_the_hub_the_reason_is_told_soon() -> None:
-    hub = Hub("http://127.0.0.1:9")
-    async with asyncio.timeout(5):
-        with pytest.raises(Unavailable, match=r"cannot be reached \(ConnectError\)"):
-            await hub.search("llama", 5)
-        with pytest.raises(Unavailable):
-            await hub.commit("someone/tiny-llama")
-        assert await hub.details("someone/tiny-llama") is None
-    hub.close()
 
 
 async def test_health_names_the_versions(running: Running) -> None:

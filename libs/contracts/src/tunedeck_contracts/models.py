@@ -25,6 +25,7 @@ class AddModel(CamelMessage):
     context_length: int | None = Field(default=None, ge=1)
     license: str | None = Field(default=None, max_length=200)
     download_size: str | None = Field(default=None, max_length=30)
+    gated: bool | None = None
     tags: list[str] = Field(default=[], max_length=100)
     capabilities: list[str] = Field(default=[], max_length=100)
     performance: Performance = Performance()
@@ -32,7 +33,10 @@ class AddModel(CamelMessage):
 
 
 class Model(CamelMessage):
-    """A model of the collection as api.md shows it. What is not known is null."""
+    """A model of the collection as api.md shows it. What is not known is null.
+
+    `gated`: whether the Hub gives the weights only to who has accepted the model's terms.
+    """
 
     id: str
     name: str
@@ -48,6 +52,7 @@ class Model(CamelMessage):
     recommended: bool
     performance: Performance
     use_case: str
+    gated: bool | None = None
 
 
 class ModelAdded(Message):
@@ -56,6 +61,38 @@ class ModelAdded(Message):
     success: bool = True
     model: Model
     message: str
+
+
+class GetModel(Message):
+    """One model of the collection."""
+
+    id: str
+
+
+class RemoveModel(Message):
+    """Take a model out of the collection; its files stay where they are."""
+
+    id: str
+
+
+class ModelRemoved(Message):
+    """What `DELETE /api/models/{model_id}` answers."""
+
+    success: bool = True
+    message: str
+
+
+class CheckModel(Message):
+    """Ask whether the collection has a model."""
+
+    id: str
+
+
+class ModelCheck(Message):
+    """What `GET /api/models/check/{model_id}` answers."""
+
+    exists: bool
+    model_id: str
 
 
 class ListModels(Message):
@@ -90,6 +127,7 @@ class FoundModel(CamelMessage):
     tags: list[str]
     downloads: int
     likes: int
+    gated: bool | None = None
 
 
 class FoundModels(Message):

@@ -61,6 +61,9 @@ DATASET_RESOLVE = Rpc(
 MODEL_LIST = Rpc("catalog", "model", "list", models.ListModels, models.ModelCollection)
 MODEL_SEARCH = Rpc("catalog", "model", "search", models.SearchModels, models.FoundModels, HUB_SEARCH)
 MODEL_ADD = Rpc("catalog", "model", "add", models.AddModel, models.ModelAdded, HUB_SEARCH, 201)
+MODEL_GET = Rpc("catalog", "model", "get", models.GetModel, models.Model)
+MODEL_CHECK = Rpc("catalog", "model", "check", models.CheckModel, models.ModelCheck)
+MODEL_REMOVE = Rpc("catalog", "model", "remove", models.RemoveModel, models.ModelRemoved, WRITE)
 MODEL_RESOLVE = Rpc("catalog", "model", "resolve", models.ResolveModel, models.ResolvedModel, RESOLVE)
 
 JOB_CREATE = Rpc("jobs", "job", "create", jobs.SubmitJob, jobs.JobCreated, 2 * RESOLVE, 201)

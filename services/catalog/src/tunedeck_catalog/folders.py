@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from tunedeck_catalog.model_config import context_length
 from tunedeck_contracts.errors import Conflict
 
 _READ_BYTES = 1024 * 1024
@@ -49,8 +50,7 @@ class ModelFolders:
             config = json.loads((self.root / model_id / "config.json").read_bytes())
         except (OSError, ValueError):
             return None
-        found = config.get("max_position_embeddings") or config.get("n_positions")
-        return found if isinstance(found, int) and found > 0 else None
+        return context_length(config)
 
 
 def _hash(files: list[Path]) -> str:

@@ -3,12 +3,12 @@
 from typing import Annotated
 
 from faststream import Context
-from faststream.nats import NatsRouter
 
 from tunedeck_catalog.datasets import Datasets
 from tunedeck_catalog.models import Models
 from tunedeck_catalog.uploads import Uploads
 from tunedeck_chassis.broker import request_handler
+from tunedeck_chassis.requests import Router
 from tunedeck_contracts import rpc
 from tunedeck_contracts.datasets import (
     CheckStoredUpload,
@@ -23,16 +23,22 @@ from tunedeck_contracts.datasets import (
 )
 from tunedeck_contracts.models import (
     AddModel,
+    CheckModel,
     FoundModels,
+    GetModel,
     ListModels,
+    Model,
     ModelAdded,
+    ModelCheck,
     ModelCollection,
+    ModelRemoved,
+    RemoveModel,
     ResolvedModel,
     ResolveModel,
     SearchModels,
 )
 
-router = NatsRouter()
+router = Router()
 
 UploadsContext = Annotated[Uploads, Context("uploads")]
 DatasetsContext = Annotated[Datasets, Context("datasets")]
@@ -85,6 +91,24 @@ async def search_models(message: SearchModels, models: ModelsContext) -> FoundMo
 async def add_model(message: AddModel, models: ModelsContext) -> ModelAdded:
     """`POST /api/models`."""
     return await models.add(message)
+
+
+@request_handler(router, rpc.MODEL_GET)
+async def get_model(message: GetModel, models: ModelsContext) -> Model:
+    """`GET /api/models/{model_id}`."""
+    return await models.get(message.id)
+
+
+@request_handler(router, rpc.MODEL_CHECK)
+async def check_model(message: CheckModel, models: ModelsContext) -> ModelCheck:
+    """`GET /api/models/check/{model_id}`."""
+    return await models.check(message.id)
+
+
+@request_handler(router, rpc.MODEL_REMOVE)
+async def remove_model(message: RemoveModel, models: ModelsContext) -> ModelRemoved:
+    """`DELETE /api/models/{model_id}`."""
+    return await models.remove(message.id)
 
 
 @request_handler(router, rpc.MODEL_RESOLVE)

@@ -1,44 +1,66 @@
 """The Hugging Face Hub, asked in threads of its own with a time limit."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from httpx2 import TransportError
-from huggingface_hub import HfApi, ModelInfo, get_session, get_token
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+from httpx2 import Response, TransportError
+from huggingface_hub import HfApi, ModelInfo, get_session, hf_hub_url
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, not in __all__
     build_hf_headers,
     hf_raise_for_status,
 )
 
+from tunedeck_catalog.model_config import context_length
 from tunedeck_catalog.model_names import name_of, provider_of
 from tunedeck_contracts.errors import Conflict, NotFound, TunedeckError, Unavailable
 from tunedeck_contracts.models import FoundModel
 
 SEARCH_SECONDS = 8.0
 RESOLVE_SECONDS = 8.0
-DETAILS_SECONDS = 2.0
+DETAILS_SECONDS = 3.0
+CONFIG_BYTES = 1024 * 1024
 CACHE_SECONDS = 60.0
 CACHE_ENTRIES = 256
 CONCURRENT_REQUESTS = 4
-SEARCH_FIELDS = ["downloads", "gguf", "library_name", "likes", "pipeline_tag", "safetensors", "tags"]
+SEARCH_FIELDS = [
+    "downloads",
+    "gated",
+    "gguf",
+    "library_name",
+    "likes",
+    "pipeline_tag",
+    "safetensors",
+    "tags",
+]
+
+# No JSON (a captive portal's page, say), or JSON of another shape.
+NO_ANSWER_OF_THE_HUB = (ValueError, KeyError, TypeError)
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Details:
-    """What the Hub knows of a model; what it does not know is None."""
+    """What the Hub or a folder says of a model; what it does not say is None."""
 
-    parameters: str | None
-    context_length: int | None
-    license: str | None
-    download_size: str | None
-    tags: list[str]
+    parameters: str | None = None
+    context_length: int | None = None
+    license: str | None = None
+    download_size: str | None = None
+    gated: bool | None = None
+    tags: list[str] = field(default_factory=list)
 
 
 class Hub:
@@ -71,24 +93,13 @@ class Hub:
 
         Raises:
             NotFound: the Hub has no such model, or does not show it without a token.
-            Conflict: the model is gated and there is no token, or it has no safetensors.
+            Conflict: the model is gated and the token, if any, does not open it, or it has no safetensors.
             Unavailable: the Hub cannot be reached.
         """
-        info = await self._ask(
-            lambda: self._api.model_info(model_id, timeout=RESOLVE_SECONDS), RESOLVE_SECONDS
-        )
-        if info.gated and get_token() is None:
-            raise Conflict(
-                f"Model {model_id!r} is gated: accept its terms on the Hub and set HF_TOKEN for the services."
-            )
-        if not any(file.rfilename.endswith(".safetensors") for file in info.siblings or []):
-            raise Conflict(f"Model {model_id!r} has no safetensors weights; other formats are not loaded.")
-        if info.sha is None:
-            raise Unavailable(f"The Hub gave no commit for model {model_id!r}; try again later.")
-        return info.sha
+        return await self._ask(lambda: self._commit(model_id), RESOLVE_SECONDS)
 
     async def details(self, model_id: str) -> Details | None:
-        """What the Hub knows, or None if it does not say so within two seconds."""
+        """What the Hub knows, or None if it does not say so soon: twice three seconds at most."""
         try:
             info = await self._ask(
                 lambda: self._api.model_info(model_id, timeout=DETAILS_SECONDS, files_metadata=True),
@@ -96,7 +107,14 @@ class Hub:
             )
         except TunedeckError:
             return None
-        return _details(info)
+        found = _details(info)
+        if found.context_length is not None:
+            return found
+        try:
+            config = await self._ask(lambda: self._config(model_id), DETAILS_SECONDS)
+        except TunedeckError:
+            return found
+        return replace(found, context_length=context_length(config))
 
     def close(self) -> None:
         """Let the threads go."""
@@ -104,20 +122,57 @@ class Hub:
 
     def _search(self, query: str, limit: int) -> list[FoundModel]:
         # Not list_models(): it tries five times with growing pauses and without a time limit.
+        answer = self._get(
+            "/api/models",
+            SEARCH_SECONDS,
+            search=query,
+            limit=limit,
+            sort="downloads",
+            pipeline_tag="text-generation",
+            expand=SEARCH_FIELDS,
+        )
+        return [_found(_model_info(item)) for item in answer.json()[:limit]]
+
+    def _commit(self, model_id: str) -> str:
+        info = self._api.model_info(model_id, timeout=RESOLVE_SECONDS)
+        if info.gated:
+            self._check_access(model_id)
+        if not weight_files(info):
+            raise Conflict(f"Model {model_id!r} has no safetensors weights; other formats are not loaded.")
+        if not any(file.rfilename == "config.json" for file in info.siblings or []):
+            raise Conflict(f"Model {model_id!r} has no config.json: it is no model to train, an adapter say.")
+        if info.sha is None:
+            raise Unavailable(f"The Hub gave no commit for model {model_id!r}; try again later.")
+        return info.sha
+
+    def _check_access(self, model_id: str) -> None:
+        try:
+            # Not auth_check(), which waits for ever.
+            self._get(f"/api/models/{model_id}/auth-check", RESOLVE_SECONDS)
+        except GatedRepoError:
+            raise Conflict(
+                f"Model {model_id!r} is gated: accept its terms on the Hub, and set HF_TOKEN for the "
+                "services to a token of the account that accepted them."
+            ) from None
+
+    def _config(self, model_id: str) -> Any:
+        address = hf_hub_url(model_id, "config.json", endpoint=self._api.endpoint)
+        headers = build_hf_headers()
+        with get_session().stream("GET", address, headers=headers, timeout=DETAILS_SECONDS) as response:
+            hf_raise_for_status(response)
+            text = b""
+            for piece in response.iter_bytes():
+                text += piece
+                if len(text) > CONFIG_BYTES:
+                    raise ValueError("config.json is larger than a configuration can be")
+        return json.loads(text)
+
+    def _get(self, path: str, seconds: float, **params: Any) -> Response:
         response = get_session().get(
-            f"{self._api.endpoint}/api/models",
-            params={
-                "search": query,
-                "limit": limit,
-                "sort": "downloads",
-                "pipeline_tag": "text-generation",
-                "expand": SEARCH_FIELDS,
-            },
-            headers=build_hf_headers(),
-            timeout=SEARCH_SECONDS,
+            f"{self._api.endpoint}{path}", params=params, headers=build_hf_headers(), timeout=seconds
         )
         hf_raise_for_status(response)
-        return [_found(_model_info(item)) for item in response.json()[:limit]]
+        return response
 
     async def _ask(self, question: Callable[[], Result], seconds: float) -> Result:
         asked = asyncio.get_running_loop().run_in_executor(self._threads, question)
@@ -127,8 +182,7 @@ class Hub:
             raise NotFound(
                 "The Hugging Face Hub has no such model, or does not show it without a token (HF_TOKEN)."
             ) from None
-        except (TransportError, HfHubHTTPError, OSError, ValueError) as error:
-            # ValueError: what answered speaks no JSON, a captive portal say.
+        except (TransportError, HfHubHTTPError, OSError, *NO_ANSWER_OF_THE_HUB) as error:
             raise _unavailable(error, seconds) from None
 
 
@@ -139,6 +193,8 @@ def _unavailable(error: Exception, seconds: float) -> Unavailable:
         reason = "HF_HUB_OFFLINE is set"
     elif isinstance(error, HfHubHTTPError):
         reason = f"it answered {error.response.status_code}"
+    elif isinstance(error, NO_ANSWER_OF_THE_HUB):
+        reason = "what answers at its address is no Hub"
     else:
         reason = type(error).__name__
     return Unavailable(
@@ -161,23 +217,44 @@ def _found(info: ModelInfo) -> FoundModel:
         category=kind.title(),
         description=f"{kind.capitalize()} model{library} on the Hugging Face Hub",
         parameters=_parameters(info),
-        context_length=_context_length(info),
+        context_length=_gguf_length(info),
         tags=(info.tags or [])[:100],
         downloads=info.downloads or 0,
         likes=info.likes or 0,
+        gated=_gated(info),
     )
+
+
+def weight_files(info: ModelInfo) -> list[RepoSibling]:
+    """The weights that a trainer downloads: safetensors beside config.json.
+
+    `consolidated*` holds the same weights a second time, in Mistral's own layout.
+    """
+    return [
+        file
+        for file in info.siblings or []
+        if file.rfilename.endswith(".safetensors")
+        and "/" not in file.rfilename
+        and not file.rfilename.startswith("consolidated")
+    ]
 
 
 def _details(info: ModelInfo) -> Details:
-    sizes = [file.size or 0 for file in info.siblings or [] if file.rfilename.endswith(".safetensors")]
+    size = sum(file.size or 0 for file in weight_files(info))
     licenses = [tag.removeprefix("license:") for tag in info.tags or [] if tag.startswith("license:")]
     return Details(
         parameters=_parameters(info),
-        context_length=_context_length(info),
+        context_length=_gguf_length(info),
         license=licenses[0] if licenses else None,
-        download_size=_decimal_size(sum(sizes)) if sum(sizes) else None,
+        download_size=_decimal_size(size) if size else None,
+        gated=_gated(info),
         tags=(info.tags or [])[:100],
     )
+
+
+def _gated(info: ModelInfo) -> bool | None:
+    """The Hub says False, or by whom access is granted ("auto", "manual")."""
+    return None if info.gated is None else bool(info.gated)
 
 
 def _parameters(info: ModelInfo) -> str | None:
@@ -185,7 +262,7 @@ def _parameters(info: ModelInfo) -> str | None:
     return readable_count(total) if total else None
 
 
-def _context_length(info: ModelInfo) -> int | None:
+def _gguf_length(info: ModelInfo) -> int | None:
     gguf: dict[str, Any] = info.gguf or {}
     length = gguf.get("context_length")
     return length if isinstance(length, int) and length > 0 else None

@@ -15,7 +15,9 @@ from tunedeck_contracts.models import (
     FoundModels,
     Model,
     ModelAdded,
+    ModelCheck,
     ModelCollection,
+    ModelRemoved,
     ResolvedModel,
 )
 
@@ -42,6 +44,38 @@ class Models:
             categories=["All Models", *sorted({model.category for model in models})],
             providers=["All Providers", *sorted({model.provider for model in models})],
         )
+
+    async def get(self, model_id: str) -> Model:
+        """One model of the collection.
+
+        Raises:
+            NotFound: it is not in the collection.
+            ValidationFailed: the id is none.
+        """
+        model = await self._repository.model(checked_model_id(model_id))
+        if model is None:
+            raise _absent(model_id)
+        return model
+
+    async def check(self, model_id: str) -> ModelCheck:
+        """Whether the collection has it.
+
+        Raises:
+            ValidationFailed: the id is none, so no model can have it.
+        """
+        exists = await self._repository.has_model(checked_model_id(model_id))
+        return ModelCheck(exists=exists, model_id=model_id)
+
+    async def remove(self, model_id: str) -> ModelRemoved:
+        """Take a model out of the collection. A job that was made with it keeps what it has pinned.
+
+        Raises:
+            NotFound: it is not in the collection.
+            ValidationFailed: the id is none.
+        """
+        if not await self._repository.remove_model(checked_model_id(model_id)):
+            raise _absent(model_id)
+        return ModelRemoved(message=f"Successfully removed model '{model_id}'")
 
     async def search(self, query: str, limit: int) -> FoundModels:
         """Ask the Hub.
@@ -102,7 +136,7 @@ class Models:
                 raise self._no_folder(model_id)
             return None
         length = await asyncio.to_thread(self._folders.context_length, model_id)
-        return Details(parameters=None, context_length=length, license=None, download_size=None, tags=[])
+        return Details(context_length=length, gated=False)
 
     def _no_folder(self, model_id: str) -> NotFound:
         return NotFound(
@@ -115,12 +149,16 @@ def _is_local(model_id: str) -> bool:
     return model_id.startswith(f"{LOCAL}/")
 
 
+def _absent(model_id: str) -> NotFound:
+    return NotFound(f"Model '{model_id}' is not in your collection; GET /api/models lists what is.")
+
+
 def _exists(model_id: str) -> Conflict:
     return Conflict(f"Model '{model_id}' already exists in your collection")
 
 
 def _model(message: AddModel, details: Details | None) -> Model:
-    known = details or Details(None, None, None, None, [])
+    known = details or Details()
     return Model(
         id=message.id,
         name=message.name or name_of(message.id),
@@ -136,4 +174,5 @@ def _model(message: AddModel, details: Details | None) -> Model:
         recommended=False,
         performance=message.performance,
         use_case=message.use_case,
+        gated=known.gated if message.gated is None else message.gated,
     )

@@ -10,6 +10,7 @@ OUT_OF_MEMORY = "out_of_memory"
 BAD_DATA = "bad_data"
 BAD_SETTINGS = "bad_settings"
 MODEL_NOT_FOUND = "model_not_found"
+HUB_UNAVAILABLE = "hub_unavailable"
 NOT_FINITE = "not_finite"
 DISK_FULL = "disk_full"
 CRASH = "crash"
@@ -19,6 +20,7 @@ HINTS = {
     BAD_DATA: "Check the dataset's rows, and max_length if answers are cut away.",
     BAD_SETTINGS: "Change the hyperparameter that the message names.",
     MODEL_NOT_FOUND: "Check the model's id, and that its files are there as safetensors.",
+    HUB_UNAVAILABLE: "Check the trainer's way to the Hub (HF_ENDPOINT, HF_TOKEN) and create the job again.",
     NOT_FINITE: "Lower learning_rate, or add warmup_steps.",
     DISK_FULL: "Free space on the trainer's disk and create the job again.",
     CRASH: "The job's log has the last lines of the training process.",

@@ -1,24 +1,35 @@
 """The folder of a base model: below the models folder, or downloaded from the Hub at its pinned revision."""
 
+import errno
 import json
 from pathlib import Path
+from typing import Any
 
+from httpx2 import HTTPError
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from tunedeck_contracts.models import ResolvedModel
-from tunedeck_trainer.failures import MODEL_NOT_FOUND, RunFailed
+from tunedeck_trainer.failures import HUB_UNAVAILABLE, MODEL_NOT_FOUND, RunFailed
 
 # Weights as safetensors alone: a pickle runs code when it is loaded.
 WANTED_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "README.md"]
+# Other formats of the same model, and Mistral's second copy of the weights.
+UNWANTED_FILES = ["*/*", "consolidated*"]
 
 
 def locate(model: ResolvedModel, models_dir: Path) -> Path:
     """The folder with the model's configuration, weights and tokenizer.
 
     Raises:
-        RunFailed: there is no such model, it has no safetensors, or it wants code of its own.
+        RunFailed: there is no such model, it has no safetensors, it wants code of its own, or the
+            Hub does not give it.
     """
     folder = _below(models_dir, model.uid) if model.source == "folder" else _downloaded(model)
     if not (folder / "config.json").is_file():
@@ -27,7 +38,7 @@ def locate(model: ResolvedModel, models_dir: Path) -> Path:
         raise RunFailed(
             MODEL_NOT_FOUND, f"The model {model.uid!r} has no weights in safetensors; no others are read."
         )
-    if "auto_map" in json.loads((folder / "config.json").read_text()):
+    if "auto_map" in _config(model.uid, folder):
         raise RunFailed(
             MODEL_NOT_FOUND, f"The model {model.uid!r} brings code of its own, which is never run."
         )
@@ -43,9 +54,40 @@ def _below(models_dir: Path, uid: str) -> Path:
 
 
 def _downloaded(model: ResolvedModel) -> Path:
+    """The snapshot of the pinned commit, from the Hub that HF_ENDPOINT names or from its cache (HF_HOME)."""
+    named = f"model {model.uid!r} at {model.revision}"
     try:
-        return Path(snapshot_download(model.uid, revision=model.revision, allow_patterns=WANTED_FILES))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        raise RunFailed(
-            MODEL_NOT_FOUND, f"The Hub did not give the model {model.uid!r} at {model.revision}: {error}"
-        ) from error
+        folder = snapshot_download(
+            model.uid,
+            revision=model.revision,
+            allow_patterns=WANTED_FILES,
+            ignore_patterns=UNWANTED_FILES,
+        )
+    except GatedRepoError as error:
+        sentence = (
+            f"The Hub does not give the {named}: it is gated, and the trainer's HF_TOKEN does not open it."
+        )
+        raise RunFailed(MODEL_NOT_FOUND, sentence) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise RunFailed(MODEL_NOT_FOUND, f"The Hub has no {named}.") from error
+    except (HTTPError, OSError, ValueError) as error:
+        # ValueError: what answers at the Hub's address speaks no JSON.
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
+        raise RunFailed(HUB_UNAVAILABLE, f"The Hub did not give the {named}: {_first_line(error)}") from error
+    return Path(folder)
+
+
+def _config(uid: str, folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "config.json").read_bytes())
+    except ValueError as error:
+        raise RunFailed(MODEL_NOT_FOUND, f"The config.json of model {uid!r} is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise RunFailed(MODEL_NOT_FOUND, f"The config.json of model {uid!r} is no JSON object.")
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    """huggingface_hub writes paragraphs; the first line has the reason."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

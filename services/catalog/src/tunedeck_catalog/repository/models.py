@@ -43,6 +43,10 @@ class ModelRepository:
             return False
         return True
 
+    async def remove_model(self, model_id: str) -> bool:
+        """Take a model out; False if it is not there."""
+        return (await self._models.delete_one({"_id": model_id})).deleted_count == 1
+
     async def _seed(self, built_in: Sequence[Model]) -> None:
         if await self._installation.find_one({"_id": "built_in_models"}) is not None:
             return

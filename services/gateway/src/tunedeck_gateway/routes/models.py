@@ -2,14 +2,29 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 
 from tunedeck_contracts import rpc
-from tunedeck_contracts.models import AddModel, FoundModel, ListModels, SearchModels
+from tunedeck_contracts.models import (
+    AddModel,
+    CheckModel,
+    FoundModel,
+    GetModel,
+    ListModels,
+    RemoveModel,
+    SearchModels,
+)
 from tunedeck_gateway.bridge import Gateway, answer, documented, gateway_of
 
 router = APIRouter(prefix="/api/models", tags=["Models"])
 Here = Annotated[Gateway, Depends(gateway_of)]
+ModelId = Annotated[
+    str,
+    Path(
+        description="The model's id by the Hub's rule: `name` or `owner/name`; the slash may be written `%2F`.",
+        examples=["HuggingFaceTB/SmolLM2-135M-Instruct"],
+    ),
+]
 
 
 @router.get("", **documented(rpc.MODEL_LIST))
@@ -32,3 +47,21 @@ async def search(
 async def add(gateway: Here, model: AddModel) -> Response:
     """Add a model to the collection."""
     return await answer(gateway, rpc.MODEL_ADD, model)
+
+
+@router.get("/check/{model_id:path}", **documented(rpc.MODEL_CHECK))
+async def check(gateway: Here, model_id: ModelId) -> Response:
+    """Whether the collection has a model."""
+    return await answer(gateway, rpc.MODEL_CHECK, CheckModel(id=model_id))
+
+
+@router.get("/{model_id:path}", **documented(rpc.MODEL_GET, 404))
+async def get(gateway: Here, model_id: ModelId) -> Response:
+    """One model of the collection."""
+    return await answer(gateway, rpc.MODEL_GET, GetModel(id=model_id))
+
+
+@router.delete("/{model_id:path}", **documented(rpc.MODEL_REMOVE, 404))
+async def remove(gateway: Here, model_id: ModelId) -> Response:
+    """Take a model out of the collection; jobs and files stay."""
+    return await answer(gateway, rpc.MODEL_REMOVE, RemoveModel(id=model_id))
