@@ -8,6 +8,7 @@ import pytest
 
 from tunedeck_catalog.folders import ModelFolders
 from tunedeck_catalog.hub import readable_count
+from tunedeck_catalog.model_config import context_length
 from tunedeck_catalog.model_names import checked_model_id, name_of, provider_of
 from tunedeck_catalog.models import built_in_models
 from tunedeck_contracts.errors import Conflict, ValidationFailed
@@ -66,6 +67,35 @@ def test_the_built_in_models_are_well_formed_and_one_is_recommended() -> None:
         checked_model_id(model.id)
         assert model.provider == provider_of(model.id)
         assert all((model.parameters, model.context_length, model.license, model.download_size))
+        assert ("gated" in model.tags) == bool(model.gated)
+
+
+def test_the_built_in_models_have_two_or_four_bytes_a_parameter() -> None:
+    """GPT-2 and Pythia keep a few buffers beside their parameters."""
+    units = {"M": 1e6, "B": 1e9, "MB": 1e6, "GB": 1e9}
+    for model in built_in_models():
+        assert model.parameters and model.download_size
+        parameters = float(model.parameters[:-1]) * units[model.parameters[-1]]
+        size, unit = model.download_size.split()
+        a_parameter = float(size) * units[unit] / parameters
+        assert any(0.95 * wanted < a_parameter < 1.2 * wanted for wanted in (2, 4)), model.id
+
+
+@pytest.mark.parametrize(
+    ("config", "length"),
+    [
+        ({"max_position_embeddings": 8192}, 8192),
+        ({"n_positions": 1024, "n_ctx": 1024}, 1024),
+        ({"text_config": {"max_position_embeddings": 131072}}, 131072),
+        ({"max_position_embeddings": 0}, None),
+        ({"max_position_embeddings": True}, None),
+        ({"max_position_embeddings": "8192"}, None),
+        ({}, None),
+        ([1], None),
+    ],
+)
+def test_the_context_length_of_a_config(config: object, length: int | None) -> None:
+    assert context_length(config) == length
 
 
 def test_a_folders_revision_is_the_hash_of_its_weights(tmp_path: Path) -> None:

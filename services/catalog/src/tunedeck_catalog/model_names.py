@@ -13,6 +13,7 @@ _PROVIDERS = {
     "bigscience": "BigScience",
     "cohereforai": "Cohere",
     "deepseek-ai": "DeepSeek",
+    "distilbert": "Hugging Face",
     "eleutherai": "EleutherAI",
     "facebook": "Meta",
     "google": "Google",
