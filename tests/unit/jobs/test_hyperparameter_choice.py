@@ -38,3 +38,20 @@ def test_unknown_keys_are_ignored() -> None:
 def test_a_uid_that_is_none(uid: object) -> None:
     with pytest.raises(ValidationFailed, match="uid"):
         choose({"uid": uid})
+
+
+def test_every_wrong_field_is_reported_at_once_with_its_path() -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        choose({"learning_rate": 2, "epochs": 0, "optimizer": "adam"})
+    assert [problem.loc for problem in refused.value.errors or []] == [
+        "configuration.hyperparameters.learning_rate",
+        "configuration.hyperparameters.epochs",
+        "configuration.hyperparameters.optimizer",
+    ]
+
+
+def test_what_will_not_be_done_is_a_problem_also_by_uid() -> None:
+    for requested in ({"save_steps": 50}, {"uid": encode_uid(Hyperparameters(save_steps=50))}):
+        chosen, problems = choose(requested)
+        assert chosen.save_steps == 50
+        assert problems == ["save_steps: checkpoints are not written yet; the job trains without them."]

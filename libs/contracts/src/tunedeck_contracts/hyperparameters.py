@@ -2,22 +2,31 @@
 
 import json
 import zlib
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
 from tunedeck_contracts.message import Message
 
+LONGEST_UID = 2000
+"""Characters; the bounds of the fields keep every uid within it."""
+
 _UID_PREFIX = "hp1"
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-_LONGEST_UID = 2000
+
+ModulePattern = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[ -~]+$")]
+ModuleName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.]+$")]
 
 
 class Hyperparameters(Message):
     """How one run is trained. `max_steps` wins over `epochs`."""
 
     learning_rate: float = Field(
-        default=2e-4, gt=0, le=1, allow_inf_nan=False, description="Peak learning rate of AdamW."
+        default=2e-4,
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Learning rate of the optimizer at its peak, after warm-up.",
     )
     batch_size: int = Field(default=8, ge=1, le=1024, description="Rows in one micro-batch.")
     gradient_accumulation_steps: int = Field(
@@ -31,10 +40,19 @@ class Hyperparameters(Message):
         default=0, ge=0, le=1_000_000, description="Steps of linear warm-up of the learning rate."
     )
     weight_decay: float = Field(
-        default=0.0, ge=0, le=1, allow_inf_nan=False, description="AdamW's decoupled weight decay."
+        default=0.0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Weight decay: decoupled in adamw and adafactor, an L2 penalty in the others.",
     )
     scheduler: Literal["linear", "cosine", "constant"] = Field(
         default="cosine", description="The learning rate after warm-up."
+    )
+    optimizer: Literal["adamw", "sgd", "adafactor", "adagrad", "rmsprop"] = Field(
+        default="adamw",
+        description="What makes a step of a gradient; sgd is without momentum, adafactor takes learning_rate "
+        "as it is.",
     )
     max_grad_norm: float = Field(
         default=1.0, gt=0, le=1000, allow_inf_nan=False, description="Gradients are clipped to this L2 norm."
@@ -49,10 +67,21 @@ class Hyperparameters(Message):
     lora_dropout: float = Field(
         default=0.0, ge=0, lt=1, allow_inf_nan=False, description="Dropout on the input of the LoRA matrices."
     )
-    target_modules: str | list[str] = Field(
-        default="all-linear", description="Modules that get LoRA matrices."
+    target_modules: ModulePattern | Annotated[list[ModuleName], Field(min_length=1, max_length=20)] = Field(
+        default="all-linear",
+        description="Modules that get LoRA matrices: 'all-linear', the ends of their names as a list, or a "
+        "regular expression that a whole name matches.",
     )
-    method: Literal["lora"] = Field(default="lora", description="What is trained.")
+    method: Literal["lora", "qlora", "full"] = Field(
+        default="lora",
+        description="What is trained: LoRA matrices beside the model; the same over a model in 4 bits, which "
+        "needs a CUDA GPU and bitsandbytes; or the whole model.",
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto",
+        description="Numbers that are computed in. auto: bf16 on a GPU that has it, else fp32. fp16 needs a "
+        "GPU. Weights that are trained are kept in fp32.",
+    )
     seed: int = Field(
         default=42,
         ge=0,
@@ -62,19 +91,52 @@ class Hyperparameters(Message):
     eval_steps: int = Field(
         default=10, ge=1, le=1_000_000, description="Optimizer steps between two evaluations."
     )
+    save_steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Optimizer steps between two checkpoints. Checkpoints are not written yet: a job that "
+        "sets it trains without them and says so in its problems.",
+    )
     validation_split: float = Field(
         default=0.1, gt=0, lt=1, allow_inf_nan=False, description="Share of the rows kept for validation."
     )
     validation_rows: int | None = Field(
         default=None, ge=1, le=100_000, description="Most rows kept for validation."
     )
+    early_stopping_patience: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Evaluations in a row without a lower validation loss after which training ends; the "
+        "weights are those of the last step. Null: it never ends early.",
+    )
+
+
+_LORA_ALONE = ("lora_r", "lora_alpha", "lora_dropout", "target_modules")
+
+
+def unheeded(settings: Hyperparameters) -> list[str]:
+    """A sentence for each setting that differs from its default and changes nothing in a run."""
+    sentences = []
+    if settings.save_steps is not None:
+        sentences.append("save_steps: checkpoints are not written yet; the job trains without them.")
+    if settings.method == "full":
+        changed = settings.model_dump(exclude_defaults=True)
+        sentences += [
+            f"{name}: the method 'full' trains the whole model and has no LoRA matrices; it has no effect."
+            for name in _LORA_ALONE
+            if name in changed
+        ]
+    return sentences
 
 
 def encode_uid(settings: Hyperparameters) -> str:
     """The uid of these settings: the same settings give the same uid.
 
     What differs from the defaults, as canonical JSON, deflated, read as one
-    number in base 36. `decode_uid` is the inverse.
+    number in base 36. `decode_uid` is the inverse. A field that is added later
+    changes no uid, as long as its default does what was done before it.
     """
     changed = settings.model_dump(mode="json", exclude_defaults=True)
     canonical = json.dumps(changed, sort_keys=True, separators=(",", ":")).encode()
@@ -90,7 +152,7 @@ def encode_uid(settings: Hyperparameters) -> str:
 def decode_uid(uid: str) -> Hyperparameters | None:
     """The settings that a uid stands for, or None for a foreign uid."""
     digits = uid.removeprefix(_UID_PREFIX)
-    if digits == uid or not digits.isalnum() or len(uid) > _LONGEST_UID:
+    if digits == uid or not digits.isalnum() or len(uid) > LONGEST_UID:
         return None
     try:
         number = int(digits, 36)
