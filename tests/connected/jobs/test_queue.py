@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.support.jobs_service import FAILURE, Service, claim, report
+from tests.support.jobs_service import FAILURE, Service, body, claim, report
 from tunedeck_contracts.errors import Fenced
 from tunedeck_contracts.jobs import Phase, Status
 from tunedeck_contracts.runs import Beat, Outcome
@@ -127,3 +127,13 @@ async def test_a_failed_job_says_why(service: Service) -> None:
     await service.queue.report(report(uid, fence, Outcome.FAILED))
     job = await service.jobs.get(uid)
     assert (job.status, job.failure) == (Status.FAILED, FAILURE)
+
+
+async def test_a_completed_job_did_all_its_steps_also_when_it_ended_early(service: Service) -> None:
+    hyperparameters = {"max_steps": 100, "early_stopping_patience": 1}
+    configuration = {**body()["configuration"], "hyperparameters": hyperparameters}
+    uid, fence = await service.running(configuration=configuration)
+    await service.queue.beat(Beat(job_uid=uid, fence=fence, phase=Phase.TRAINING, step=2, total_steps=100))
+    await service.queue.report(report(uid, fence))
+    training = (await service.jobs.get(uid)).training
+    assert (training.progress, training.current_step, training.total_steps) == (100.0, 3, 3)

@@ -19,8 +19,8 @@ from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_trainer import data, token_loss
 from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.loop import Points
+from tunedeck_trainer.model_loading import add_lora, load_model, load_tokenizer
 from tunedeck_trainer.pipe import CANCEL, Failed, Finished, FromChild, PhaseChanged, PointMade
-from tunedeck_trainer.recipe import add_lora, load_model, load_tokenizer
 
 SETTINGS = Hyperparameters(
     max_steps=6, batch_size=4, gradient_accumulation_steps=2, eval_steps=2, learning_rate=1e-2
@@ -52,7 +52,7 @@ def test_a_run_from_rows_to_adapter(models_dir: Path, tmp_path: Path) -> None:
     assert phases[:3] == ["preparing", "evaluating", "training"]
     assert phases[-1] == "saving"
 
-    adapter = tmp_path / "adapter"
+    adapter = tmp_path / "tuned"
     tuned = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(models_dir / MODEL), adapter)
     loss = validation_loss(tuned, models_dir, tmp_path)
     assert loss == pytest.approx(end.result.validation_loss_after, rel=1e-4)
@@ -117,7 +117,7 @@ def test_a_cancel_stops_at_a_step_boundary(models_dir: Path, tmp_path: Path) -> 
     assert told[-1] == Finished(result=None)
     assert made == list(range(1, len(made) + 1))
     assert 3 <= len(made) < 1000
-    assert not (tmp_path / "adapter").exists()
+    assert not (tmp_path / "tuned").exists()
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,14 @@ def test_a_point_that_is_not_finite_keeps_the_last_finite_loss_and_ends_the_run(
     callback = Points(told.append, threading.Event())
     callback.trainer = SimpleNamespace(step_tokens=10, step_rows=2)
     callback.validation_loss = 3.0
+    arguments = SimpleNamespace(fp16=False)
     state, control = TrainerState(max_steps=9, num_train_epochs=1), TrainerControl()
     state.global_step, state.epoch = 1, 0.1
-    callback.on_log(None, state, control, {"loss": 2.5, "learning_rate": 1e-4, "grad_norm": 1.0})
+    callback.on_log(arguments, state, control, {"loss": 2.5, "learning_rate": 1e-4, "grad_norm": 1.0})
     state.global_step = 2
     with pytest.raises(RunFailed, match="step 2"):
         callback.on_log(
-            None, state, control, {"loss": math.nan, "learning_rate": 1e-4, "grad_norm": math.inf}
+            arguments, state, control, {"loss": math.nan, "learning_rate": 1e-4, "grad_norm": math.inf}
         )
     first, second = points(told)
     assert (first.point.train_loss, first.point.nonfinite) == (2.5, False)

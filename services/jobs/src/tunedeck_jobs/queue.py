@@ -113,6 +113,9 @@ class Queue:
         fields = {
             **ending,
             "training.progress": 100.0,
+            # A run may end early, and its last beat may be older than its last step.
+            "training.current_step": report.last_iteration,
+            "training.total_steps": report.last_iteration,
             "result": literal(report.result.model_dump(by_alias=False) if report.result else None),
             "artifacts": literal([artifact.model_dump() for artifact in report.artifacts]),
         }

@@ -53,7 +53,7 @@ class Ingest:
         """Points, samples and lines, with what the newest points say of their runs' lengths."""
         await self._repository.store([to_point(one) for one in batch])
         told = [one for one in batch if isinstance(one, LossRecorded)]
-        newest = {one.job_id: one for one in sorted(told, key=lambda one: one.fence)}
+        newest = {one.job_id: one for one in sorted(told, key=lambda one: (one.fence, one.point.iteration))}
         for job_id, loss in newest.items():
             totals = Totals(loss.total, loss.total_steps, loss.total_epochs)
             await self._repository.set_totals(job_id, loss.fence, totals)

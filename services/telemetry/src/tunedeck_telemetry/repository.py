@@ -68,10 +68,12 @@ class TelemetryRepository:
             await self._points.bulk_write([_update(point) for point in points], ordered=False)
 
     async def set_totals(self, job_id: str, fence: int, totals: Totals) -> None:
-        """Keep what the newest run says of its length."""
+        """Keep what the newest run says of its length; a run can only turn out to be shorter."""
         # Not in the job's document: a run's first point may be here before the job's first event.
         told = {"_id": job_id, "fence": fence, **totals.__dict__}
-        is_newer = {"$gt": [{"$ifNull": ["$fence", 0]}, fence]}
+        stored = {"$ifNull": ["$fence", 0]}
+        is_shorter = {"$and": [{"$eq": [stored, fence]}, {"$lt": ["$steps", totals.steps]}]}
+        is_newer = {"$or": [{"$gt": [stored, fence]}, is_shorter]}
         await self._totals.update_one(
             {"_id": job_id},
             [{"$replaceWith": {"$cond": [is_newer, "$$ROOT", {"$literal": told}]}}],

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_contracts.jobs import StoredArtifact
-from tunedeck_trainer.adapter_files import files_of
+from tunedeck_trainer.tuned_files import files_of
 
 _CHUNK = 2**20
 
 
 async def store(folder: Path, blobs: BlobStore) -> list[StoredArtifact]:
-    """Put every file of the adapter into the blob store."""
+    """Put every file of the tuned model into the blob store."""
     stored = []
     for file in files_of(folder):
         path = file.relative_to(folder).as_posix()
@@ -22,7 +22,7 @@ async def store(folder: Path, blobs: BlobStore) -> list[StoredArtifact]:
 
 
 def publish(folder: Path, adapters_dir: Path, job_uid: str) -> Path:
-    """Move the adapter to its lasting place, in place of a former attempt's; returns that place."""
+    """Move the tuned model to its lasting place, in place of a former attempt's; returns that place."""
     place = adapters_dir / job_uid
     adapters_dir.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(place, ignore_errors=True)

@@ -1,5 +1,6 @@
 """transformers' Trainer with the loss per token, evaluations that can be cancelled, and loss points."""
 
+import logging
 import math
 import threading
 import time
@@ -15,6 +16,8 @@ from tunedeck_contracts.training import LossPoint
 from tunedeck_trainer.failures import NOT_FINITE, Cancelled, RunFailed
 from tunedeck_trainer.pipe import FromChild, PhaseChanged, PointMade
 from tunedeck_trainer.token_loss import answer_loss_sum, can_skip_questions, count_targets, whole_loss_sum
+
+log = logging.getLogger("tunedeck")
 
 Tell = Callable[[FromChild], None]
 
@@ -85,11 +88,17 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
 
 
 class Points(TrainerCallback):  # type: ignore[misc]
-    """Makes a loss point of each optimizer step, with the newest evaluation; stops at a step's boundary."""
+    """Makes a loss point of each optimizer step, with the newest evaluation; stops at a step's boundary.
 
-    def __init__(self, tell: Tell, cancelled: threading.Event) -> None:
+    `patience`: evaluations in a row without a lower loss after which it stops; None for never.
+    """
+
+    def __init__(self, tell: Tell, cancelled: threading.Event, patience: int | None = None) -> None:
         self._tell = tell
         self._cancelled = cancelled
+        self._patience = patience
+        self._lowest = math.inf
+        self._without_lower = 0
         self._pending: dict[str, Any] | None = None
         self._began = 0.0
         self._seconds = 0.0
@@ -125,7 +134,8 @@ class Points(TrainerCallback):  # type: ignore[misc]
         if logs is None or "loss" not in logs:
             return
         self._pending = logs
-        finite = math.isfinite(logs["loss"]) and math.isfinite(logs.get("grad_norm", 0.0))
+        # In fp16 a gradient that overflows is how its scale is found: the step is left out, not the run.
+        finite = math.isfinite(logs["loss"]) and (args.fp16 or math.isfinite(logs.get("grad_norm", 0.0)))
         if control.should_evaluate and finite:
             self._tell(PhaseChanged(phase=Phase.EVALUATING))
             return
@@ -148,9 +158,29 @@ class Points(TrainerCallback):  # type: ignore[misc]
             self.flush(state)
             raise RunFailed(NOT_FINITE, f"The validation loss was not finite after step {state.global_step}.")
         self.validation_loss = loss
+        self._count(loss)
+        is_over = self._patience is not None and self._without_lower >= self._patience
+        if is_over and state.global_step < state.max_steps:
+            log.info(
+                "Stopped early after step %d of %d: %d evaluations in a row were not below %.4f.",
+                state.global_step,
+                state.max_steps,
+                self._without_lower,
+                self._lowest,
+            )
+            # From here on the run is as long as it is: everyone who shows its length reads it of this point.
+            state.max_steps = state.global_step
+            control.should_training_stop = True
         self.flush(state)
         if state.global_step < state.max_steps:
             self._tell(PhaseChanged(phase=Phase.TRAINING))
+
+    def _count(self, loss: float) -> None:
+        # The evaluation before the first step is the first that a later one has to be lower than.
+        if loss < self._lowest:
+            self._lowest, self._without_lower = loss, 0
+        else:
+            self._without_lower += 1
 
     def flush(self, state: TrainerState, nonfinite: bool = False) -> None:
         """Tell the point that waited for its evaluation, if one did."""

@@ -16,7 +16,7 @@ from tunedeck_contracts.runs import Run
 from tunedeck_contracts.training import LossPoint
 
 SPEC_FILE = "spec.json"
-ADAPTER_FOLDER = "adapter"
+TUNED_FOLDER = "tuned"
 
 
 class Spec(Message):

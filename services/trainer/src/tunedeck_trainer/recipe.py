@@ -8,24 +8,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments, set_seed
+from transformers import TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils.logging import disable_progress_bar
 
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Phase, Result
 from tunedeck_trainer import data, model_files
-from tunedeck_trainer.adapter_files import save_adapter
-from tunedeck_trainer.failures import BAD_SETTINGS, MODEL_NOT_FOUND, Cancelled, RunFailed
+from tunedeck_trainer.failures import Cancelled
 from tunedeck_trainer.loop import Points, Tell, TokenTrainer
-from tunedeck_trainer.pipe import ADAPTER_FOLDER, PhaseChanged, Spec
+from tunedeck_trainer.model_loading import check_method, load_tokenizer, prepare_model
+from tunedeck_trainer.pipe import TUNED_FOLDER, PhaseChanged, Spec
+from tunedeck_trainer.precision import compute_dtype
+from tunedeck_trainer.tuned_files import save_tuned
 
 log = logging.getLogger("tunedeck")
 
+# transformers' names. Its other optimizers want packages of their own.
+_OPTIMIZERS = {
+    "adamw": "adamw_torch",
+    "sgd": "sgd",
+    "adafactor": "adafactor",
+    "adagrad": "adagrad",
+    "rmsprop": "rmsprop",
+}
+
 
 def fine_tune(spec: Spec, folder: Path, tell: Tell, cancelled: threading.Event) -> Result:
-    """Train one LoRA adapter and leave it in `folder/adapter`.
+    """Train as the run's settings say, and leave the adapter or the whole model in `folder/tuned`.
 
     Raises:
         Cancelled: the run was told to stop; nothing is saved.
@@ -39,6 +49,8 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, cancelled: threading.Event) 
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)
     on_gpu = spec.device.startswith("cuda") and torch.cuda.is_available()
+    check_method(settings, on_gpu)
+    compute = compute_dtype(settings, on_gpu)
 
     model_folder = model_files.locate(spec.run.model, spec.models_dir)
     tokenizer = load_tokenizer(model_folder)
@@ -46,17 +58,20 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, cancelled: threading.Event) 
     for warning in prepared.warnings:
         log.warning(warning)
     _stop_if(cancelled)
-    model = add_lora(load_model(model_folder, _dtype(on_gpu)), settings)
+    model = prepare_model(model_folder, settings, compute)
     _stop_if(cancelled)
     log.info(
-        "Training on %s in %s: %d rows, %d for validation.",
+        "Training (%s, %s) on %s in %s: %d rows, %d for validation.",
+        settings.method,
+        settings.optimizer,
         "GPU" if on_gpu else "CPU",
-        _dtype(on_gpu),
+        str(compute).removeprefix("torch."),
         len(prepared.train),
         len(prepared.validation),
     )
-    points = Points(tell, cancelled)
-    trainer = build_trainer(model, tokenizer, prepared, settings, folder, on_gpu, points, cancelled)
+    points = Points(tell, cancelled, settings.early_stopping_patience)
+    arguments = training_arguments(settings, folder, on_gpu, compute)
+    trainer = build_trainer(model, tokenizer, prepared, arguments, points, cancelled)
 
     tell(PhaseChanged(phase=Phase.EVALUATING))
     before = trainer.evaluate()["eval_loss"]
@@ -82,55 +97,15 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, cancelled: threading.Event) 
         seconds=round(time.monotonic() - began, 3),
     )
     if spec.run.model_saving.save_model:
-        save_adapter(folder / ADAPTER_FOLDER, model, tokenizer, spec.run, result, model_folder)
+        save_tuned(folder / TUNED_FOLDER, model, tokenizer, spec.run, result, model_folder)
     return result
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a model folder, with a token for padding."""
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise RunFailed(MODEL_NOT_FOUND, f"The model's tokenizer cannot be loaded: {error}") from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-def load_model(folder: Path, dtype: torch.dtype) -> Any:
-    """The causal language model of a folder, from safetensors alone."""
-    try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        raise RunFailed(MODEL_NOT_FOUND, f"The model cannot be loaded: {error}") from error
-    model.config.use_cache = False
-    return model
-
-
-def add_lora(model: Any, settings: Hyperparameters) -> Any:
-    """The model with fresh LoRA matrices as the only weights that are trained."""
-    lora = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=settings.lora_r,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
-        target_modules=settings.target_modules,
-    )
-    try:
-        return get_peft_model(model, lora)
-    except ValueError as error:
-        raise RunFailed(BAD_SETTINGS, f"target_modules do not fit this model: {error}") from error
 
 
 def build_trainer(
     model: Any,
     tokenizer: Any,
     prepared: data.Prepared,
-    settings: Hyperparameters,
-    folder: Path,
-    on_gpu: bool,
+    arguments: TrainingArguments,
     points: Points,
     cancelled: threading.Event,
 ) -> TokenTrainer:
@@ -138,7 +113,7 @@ def build_trainer(
     trainer = TokenTrainer(
         cancelled=cancelled,
         model=model,
-        args=training_arguments(settings, folder, on_gpu),
+        args=arguments,
         train_dataset=_columns(prepared.train),
         eval_dataset=_columns(prepared.validation),
         processing_class=tokenizer,
@@ -150,7 +125,9 @@ def build_trainer(
     return trainer
 
 
-def training_arguments(settings: Hyperparameters, folder: Path, on_gpu: bool) -> TrainingArguments:
+def training_arguments(
+    settings: Hyperparameters, folder: Path, on_gpu: bool, compute: torch.dtype
+) -> TrainingArguments:
     """transformers' arguments for these hyperparameters."""
     warmed_constant = settings.scheduler == "constant" and settings.warmup_steps > 0
     return TrainingArguments(
@@ -163,7 +140,7 @@ def training_arguments(settings: Hyperparameters, folder: Path, on_gpu: bool) ->
         learning_rate=settings.learning_rate,
         lr_scheduler_type="constant_with_warmup" if warmed_constant else settings.scheduler,
         warmup_steps=settings.warmup_steps,
-        optim="adamw_torch",
+        optim=_OPTIMIZERS[settings.optimizer],
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         eval_strategy="steps",
@@ -172,6 +149,8 @@ def training_arguments(settings: Hyperparameters, folder: Path, on_gpu: bool) ->
         logging_steps=1,
         logging_nan_inf_filter=False,
         save_strategy="no",
+        # The loss asks for no cache itself; this would be written into a whole model's configuration.
+        use_cache=True,
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
@@ -179,14 +158,11 @@ def training_arguments(settings: Hyperparameters, folder: Path, on_gpu: bool) ->
         train_sampling_strategy="group_by_length",
         dataloader_pin_memory=on_gpu,
         use_cpu=not on_gpu,
-        bf16=_dtype(on_gpu) == torch.bfloat16,
+        bf16=compute == torch.bfloat16,
+        fp16=compute == torch.float16,
         seed=settings.seed,
         data_seed=settings.seed,
     )
-
-
-def _dtype(on_gpu: bool) -> torch.dtype:
-    return torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float32
 
 
 def _columns(examples: list[data.Example]) -> Any:

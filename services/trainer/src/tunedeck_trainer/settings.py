@@ -17,7 +17,7 @@ class TrainerSettings(ServiceSettings):
     work_dir: Path = Field(default=Path(".tunedeck/trainer"), description="Files of runs, until they end.")
     adapters_dir: Path = Field(
         default=Path(".tunedeck/adapters"),
-        description="Finished adapters, one folder a job.",
+        description="Finished adapters and tuned models, one folder a job.",
     )
     trainer_id: str | None = Field(default=None, description="Kept in the work folder when absent.")
     devices: list[str] | None = Field(

@@ -22,7 +22,7 @@ from tunedeck_trainer import artifacts, failures, rows
 from tunedeck_trainer.delivery import Delivery
 from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.hardware import Hardware
-from tunedeck_trainer.pipe import ADAPTER_FOLDER, Failed, Finished, FromChild, PhaseChanged, PointMade, Spec
+from tunedeck_trainer.pipe import TUNED_FOLDER, Failed, Finished, FromChild, PhaseChanged, PointMade, Spec
 from tunedeck_trainer.process import TrainingProcess
 from tunedeck_trainer.settings import TrainerSettings
 from tunedeck_trainer.spool import Spool
@@ -112,7 +112,7 @@ class Supervision:
                 # From here the report's answer decides: a beat after it is refused as an ended job's.
                 self._is_reporting = True
                 await report(self._around.bus, message)
-            self._keep_adapter(message)
+            self._keep_tuned(message)
         except asyncio.CancelledError:
             await self._last_word(telling)
             raise
@@ -249,16 +249,16 @@ class Supervision:
     async def _stored_artifacts(self) -> list[StoredArtifact]:
         while True:
             try:
-                return await artifacts.store(self._folder / ADAPTER_FOLDER, self._around.blobs)
+                return await artifacts.store(self._folder / TUNED_FOLDER, self._around.blobs)
             except PyMongoError as error:
                 log.warning("artifacts_not_stored", job=self._run.job_uid, error=repr(error))
                 await asyncio.sleep(RETRY_SECONDS)
 
-    def _keep_adapter(self, message: Report) -> None:
-        adapter = self._folder / ADAPTER_FOLDER
-        if message.outcome is Outcome.COMPLETED and adapter.is_dir():
-            place = artifacts.publish(adapter, self._settings.adapters_dir, self._run.job_uid)
-            log.info("adapter_kept", job=self._run.job_uid, folder=str(place))
+    def _keep_tuned(self, message: Report) -> None:
+        tuned = self._folder / TUNED_FOLDER
+        if message.outcome is Outcome.COMPLETED and tuned.is_dir():
+            place = artifacts.publish(tuned, self._settings.adapters_dir, self._run.job_uid)
+            log.info("tuned_model_kept", job=self._run.job_uid, folder=str(place))
 
     async def _last_word(self, telling: Telling) -> None:
         """The service stops: give the job back at once, so that no lease has to run out."""

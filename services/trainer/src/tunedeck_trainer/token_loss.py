@@ -7,6 +7,7 @@ Only the positions that predict an answer's token go through the output layer: w
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch.nn import functional
 
 from tunedeck_trainer.data import IGNORED
@@ -29,7 +30,7 @@ def whole_loss_sum(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
 
 def answer_loss_sum(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """Summed loss with the output layer run only where it is needed; a scalar."""
-    causal = model.get_base_model()
+    causal = model.get_base_model() if isinstance(model, PeftModel) else model
     decoded = causal.base_model(
         input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
     )

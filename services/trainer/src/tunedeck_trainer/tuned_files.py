@@ -1,7 +1,6 @@
-"""What the training process writes of a tuned model: adapter, tokenizer, model card, manifest."""
+"""What the training process writes of a tuned model: adapter or weights, tokenizer, model card, manifest."""
 
 import hashlib
-import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ from pydantic import Field
 from tunedeck_contracts.jobs import Result
 from tunedeck_contracts.message import Message, Timestamp, utc_now
 from tunedeck_contracts.runs import Run
+from tunedeck_trainer.model_card import CARD, licence_of, model_card
 
 MANIFEST = "manifest.json"
-CARD = "README.md"
-_PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors")
-_LICENCE = re.compile(r"^license:\s*([\w.+-]+)\s*$", re.MULTILINE)
+_PACKAGES = ("torch", "transformers", "accelerate", "safetensors")
+_PACKAGES_OF = {"lora": ("peft",), "qlora": ("peft", "bitsandbytes"), "full": ()}
 
 
 class ManifestFile(Message):
@@ -30,6 +29,7 @@ class Manifest(Message):
     """What the tuned model was made of, and the hash of each of its files."""
 
     job_uid: str
+    method: str = Field(description="'full': the folder is a model of its own; else an adapter for the base.")
     base_model: str
     base_revision: str
     dataset_uid: str
@@ -39,86 +39,36 @@ class Manifest(Message):
     files: list[ManifestFile]
 
 
-def save_adapter(
-    folder: Path, model: Any, tokenizer: Any, run: Run, result: Result, base_folder: Path
-) -> None:
-    """Write the adapter with all that belongs to it; the manifest last, so that it vouches for the rest."""
-    base = model.peft_config["default"]
-    # The adapter names the model, not the folder it had on this machine.
-    base.base_model_name_or_path = run.model.uid
-    base.revision = run.model.revision if run.model.source == "hub" else None
-    model.save_pretrained(folder, save_embedding_layers=False)
+def save_tuned(folder: Path, model: Any, tokenizer: Any, run: Run, result: Result, base_folder: Path) -> None:
+    """Write the adapter, or the whole model, with all that belongs to it; the manifest last, so that it
+    vouches for the rest."""
+    method = run.hyperparameters.method
+    if method == "full":
+        model.save_pretrained(folder)
+    else:
+        _save_adapter(folder, model, run)
     tokenizer.save_pretrained(folder)
     (folder / CARD).write_text(model_card(run, result, licence_of(base_folder)), encoding="utf-8")
     manifest = Manifest(
         job_uid=run.job_uid,
+        method=method,
         base_model=run.model.uid,
         base_revision=run.model.revision,
         dataset_uid=run.dataset.uid,
         dataset_sha256=run.dataset.rows_sha256,
         created_at=utc_now(),
-        packages={name: version(name) for name in _PACKAGES},
+        packages={name: version(name) for name in (*_PACKAGES, *_PACKAGES_OF[method])},
         files=[_described(folder, file) for file in files_of(folder)],
     )
     (folder / MANIFEST).write_bytes(manifest.to_json())
 
 
-def model_card(run: Run, result: Result, licence: str | None) -> str:
-    """The README.md of the tuned model, with the Hub's metadata on top."""
-    settings = run.hyperparameters.model_dump()
-    table = "\n".join(f"| {name} | {value} |" for name, value in settings.items())
-    header = [
-        f"base_model: {run.model.uid}",
-        "library_name: peft",
-        "pipeline_tag: text-generation",
-        "tags: [lora]",
-    ]
-    if licence is not None:
-        header.append(f"license: {licence}")
-    front = "\n".join(header)
-    before, after = result.validation_loss_before, result.validation_loss_after
-    return f"""---
-{front}
----
-
-# {run.model_saving.model_name or run.job_name}
-
-A LoRA adapter for `{run.model.uid}` (`{run.model.revision}`),
-trained by Tunedeck on the dataset "{run.dataset.name}". Licence of the base model: {licence or "unknown"}.
-
-| | before | after |
-|---|---|---|
-| validation loss (nats per answer token) | {before:.4f} | {after:.4f} |
-
-{result.train_rows} rows to train on, {result.validation_rows} to validate,
-{result.truncated_rows} of them cut; {result.trained_tokens} answer tokens trained in {result.seconds:.0f} s.
-
-## Settings
-
-| setting | value |
-|---|---|
-{table}
-
-## Use
-
-```python
-from peft import PeftModel
-from transformers import AutoModelForCausalLM
-
-base = AutoModelForCausalLM.from_pretrained("{run.model.uid}")
-model = PeftModel.from_pretrained(base, "path/to/this/folder")
-```
-"""
-
-
-def licence_of(base_folder: Path) -> str | None:
-    """The licence that the base model's own card names, or None."""
-    try:
-        card = (base_folder / CARD).read_text(encoding="utf-8")
-    except OSError:
-        return None
-    found = _LICENCE.search(card.split("\n---", 1)[0])
-    return found.group(1) if found else None
+def _save_adapter(folder: Path, model: Any, run: Run) -> None:
+    base = model.peft_config["default"]
+    # The adapter names the model, not the folder it had on this machine.
+    base.base_model_name_or_path = run.model.uid
+    base.revision = run.model.revision if run.model.source == "hub" else None
+    model.save_pretrained(folder, save_embedding_layers=False)
 
 
 def files_of(folder: Path) -> list[Path]:

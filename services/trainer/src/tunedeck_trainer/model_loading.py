@@ -1,0 +1,100 @@
+"""The model that is trained: loaded from safetensors alone, and made ready by its method."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_trainer.failures import BAD_SETTINGS, MODEL_NOT_FOUND, RunFailed
+from tunedeck_trainer.precision import weight_dtype
+
+
+def check_method(settings: Hyperparameters, on_gpu: bool) -> None:
+    """Refuse early what cannot be done here.
+
+    Raises:
+        RunFailed: the method is qlora, and there is no CUDA GPU or no bitsandbytes.
+    """
+    if settings.method != "qlora":
+        return
+    if not on_gpu:
+        raise RunFailed(
+            BAD_SETTINGS,
+            "method: qlora keeps the model in 4 bits, which needs a CUDA GPU, and this trainer runs on a "
+            "CPU; choose lora.",
+        )
+    if find_spec("bitsandbytes") is None:
+        raise RunFailed(
+            BAD_SETTINGS,
+            "method: qlora needs the package bitsandbytes, which is not installed beside this trainer; "
+            "install it there or choose lora.",
+        )
+
+
+def prepare_model(folder: Path, settings: Hyperparameters, compute: torch.dtype) -> Any:
+    """The model with the weights that its method trains as the only ones with a gradient.
+
+    Raises:
+        RunFailed: it cannot be loaded, or target_modules do not fit it.
+    """
+    if settings.method == "full":
+        return load_model(folder, weight_dtype(settings, compute))
+    if settings.method == "qlora":
+        model = load_model(folder, compute, quantization_config=_four_bits(compute), device_map={"": 0})
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        return add_lora(model, settings)
+    return add_lora(load_model(folder, weight_dtype(settings, compute)), settings)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a model folder, with a token for padding."""
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise RunFailed(MODEL_NOT_FOUND, f"The model's tokenizer cannot be loaded: {error}") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(folder: Path, dtype: torch.dtype, **options: Any) -> Any:
+    """The causal language model of a folder, from safetensors alone."""
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            **options,
+        )
+    except (OSError, ValueError) as error:
+        raise RunFailed(MODEL_NOT_FOUND, f"The model cannot be loaded: {error}") from error
+
+
+def add_lora(model: Any, settings: Hyperparameters) -> Any:
+    """The model with fresh LoRA matrices as the only weights that are trained."""
+    lora = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.lora_r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=settings.target_modules,
+    )
+    try:
+        return get_peft_model(model, lora)
+    except ValueError as error:
+        raise RunFailed(BAD_SETTINGS, f"target_modules do not fit this model: {error}") from error
+
+
+def _four_bits(compute: torch.dtype) -> BitsAndBytesConfig:
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+    )

@@ -1,0 +1,44 @@
+"""In what numbers a run computes: what was asked for, where the device can."""
+
+import torch
+
+from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_trainer.failures import BAD_SETTINGS, RunFailed
+
+
+def compute_dtype(settings: Hyperparameters, on_gpu: bool) -> torch.dtype:
+    """The numbers of the forward and backward pass.
+
+    Raises:
+        RunFailed: the device cannot compute in what was asked for.
+    """
+    match settings.precision:
+        case "fp32":
+            return torch.float32
+        case "bf16":
+            if on_gpu and not _gpu_has_bf16():
+                raise RunFailed(
+                    BAD_SETTINGS,
+                    f"precision: {torch.cuda.get_device_name()} has no bf16; choose fp16 or fp32.",
+                )
+            return torch.bfloat16
+        case "fp16":
+            if not on_gpu:
+                raise RunFailed(
+                    BAD_SETTINGS,
+                    "precision: fp16 is trained with scaled gradients, which need a CUDA GPU, and this "
+                    "trainer runs on a CPU; choose fp32 or bf16.",
+                )
+            return torch.float16
+        case _:
+            return torch.bfloat16 if on_gpu and _gpu_has_bf16() else torch.float32
+
+
+def weight_dtype(settings: Hyperparameters, compute: torch.dtype) -> torch.dtype:
+    """The numbers in which the model is loaded: small steps are lost in less than fp32, so what is trained
+    is kept in it, and LoRA's matrices are so beside a model of any numbers."""
+    return torch.float32 if settings.method == "full" else compute
+
+
+def _gpu_has_bf16() -> bool:
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))

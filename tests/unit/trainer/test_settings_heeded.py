@@ -1,0 +1,169 @@
+"""Each way to train, on the tiny model: every setting is seen to change what it should, or is refused."""
+
+import json
+import math
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, TrainerControl, TrainerState
+
+from tests.unit.trainer.child_runs import MODEL, a_run, write_rows
+from tests.unit.trainer.test_recipe import validation_loss
+from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_contracts.jobs import Result
+from tunedeck_contracts.training import LossPoint
+from tunedeck_trainer.failures import BAD_SETTINGS, RunFailed
+from tunedeck_trainer.loop import Points
+from tunedeck_trainer.model_loading import check_method
+from tunedeck_trainer.pipe import FromChild, PointMade, Spec
+from tunedeck_trainer.recipe import fine_tune
+
+SETTINGS = Hyperparameters(max_steps=4, batch_size=4, eval_steps=2, learning_rate=1e-2)
+
+
+class Trained:
+    """A finished run: what it told, and its folder."""
+
+    def __init__(self, folder: Path, models_dir: Path, settings: Hyperparameters) -> None:
+        self.told: list[FromChild] = []
+        self.folder = folder / "tuned"
+        write_rows(folder / "rows.jsonl", 30)
+        spec = Spec(
+            run=a_run(settings),
+            models_dir=models_dir,
+            rows_file=folder / "rows.jsonl",
+            device="cpu",
+            threads=1,
+        )
+        self.result: Result = fine_tune(spec, folder, self.told.append, threading.Event())
+
+    @property
+    def made(self) -> list[PointMade]:
+        return [message for message in self.told if isinstance(message, PointMade)]
+
+    @property
+    def points(self) -> list[LossPoint]:
+        return [one.point for one in self.made]
+
+    def weights(self, name: str = "adapter_model.safetensors") -> dict[str, torch.Tensor]:
+        loaded: dict[str, torch.Tensor] = load_file(self.folder / name)
+        return loaded
+
+
+def changed(**fields: Any) -> Hyperparameters:
+    return Hyperparameters.model_validate({**SETTINGS.model_dump(), **fields})
+
+
+def test_the_method_full_trains_the_models_own_weights(models_dir: Path, tmp_path: Path) -> None:
+    trained = Trained(tmp_path, models_dir, changed(method="full", learning_rate=1e-3))
+    base = load_file(models_dir / MODEL / "model.safetensors")
+    tuned = trained.weights("model.safetensors")
+    assert tuned.keys() == base.keys()
+    assert all(not torch.equal(base[name], tuned[name]) for name in base)
+    assert trained.result.validation_loss_after < trained.result.validation_loss_before
+
+    model = AutoModelForCausalLM.from_pretrained(trained.folder)
+    loss = validation_loss(model, models_dir, tmp_path)
+    assert loss == pytest.approx(trained.result.validation_loss_after, rel=1e-4)
+    manifest = json.loads((trained.folder / "manifest.json").read_text())
+    assert manifest["method"] == "full"
+    assert {"model.safetensors", "config.json", "tokenizer.json", "README.md"} <= {
+        file["path"] for file in manifest["files"]
+    }
+    card = (trained.folder / "README.md").read_text()
+    assert "library_name: transformers" in card and "LoRA adapter" not in card and "peft" not in card
+    configuration = (trained.folder / "config.json").read_text()
+    assert str(models_dir) not in configuration
+    assert json.loads(configuration)["use_cache"] is True
+
+
+def test_each_optimizer_makes_steps_of_its_own(models_dir: Path, tmp_path: Path) -> None:
+    curves = {}
+    for optimizer in ("adamw", "sgd", "adafactor", "adagrad", "rmsprop"):
+        folder = tmp_path / optimizer
+        folder.mkdir()
+        trained = Trained(folder, models_dir, changed(optimizer=optimizer, max_steps=3))
+        curves[optimizer] = [point.train_loss for point in trained.points]
+        assert any(bool(weight.any()) for name, weight in trained.weights().items() if "lora_B" in name)
+    assert len({losses[0] for losses in curves.values()}) == 1
+    assert len({losses[2] for losses in curves.values()}) == 5, curves
+
+
+def test_precision_changes_the_numbers_that_are_computed_in(models_dir: Path, tmp_path: Path) -> None:
+    losses = {}
+    for precision in ("auto", "fp32", "bf16"):
+        folder = tmp_path / precision
+        folder.mkdir()
+        trained = Trained(folder, models_dir, changed(precision=precision, max_steps=2))
+        losses[precision] = trained.points[0].train_loss
+        assert {weight.dtype for weight in trained.weights().values()} == {torch.float32}
+    assert losses["auto"] == losses["fp32"] != losses["bf16"]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.01)
+
+
+def test_the_whole_model_in_bf16_keeps_its_weights_in_fp32(models_dir: Path, tmp_path: Path) -> None:
+    trained = Trained(tmp_path, models_dir, changed(method="full", precision="bf16", learning_rate=1e-4))
+    base = load_file(models_dir / MODEL / "model.safetensors")
+    tuned = trained.weights("model.safetensors")
+    assert {weight.dtype for weight in tuned.values()} == {torch.float32}
+    assert all(not torch.equal(base[name], tuned[name]) for name in base)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"precision": "fp16"}, "precision: fp16 .* need a CUDA GPU"),
+        ({"method": "qlora"}, "method: qlora .* needs a CUDA GPU"),
+    ],
+)
+def test_what_this_device_cannot_do_is_refused_with_the_reason(
+    models_dir: Path, tmp_path: Path, fields: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(RunFailed, match=reason) as refused:
+        Trained(tmp_path, models_dir, changed(**fields))
+    assert refused.value.code == BAD_SETTINGS
+
+
+def test_on_a_gpu_qlora_still_wants_its_package() -> None:
+    with pytest.raises(RunFailed, match="needs the package bitsandbytes"):
+        check_method(Hyperparameters(method="qlora"), on_gpu=True)
+
+
+def test_in_fp16_a_gradient_that_overflows_is_no_failure_of_the_run() -> None:
+    told: list[FromChild] = []
+    points = Points(told.append, threading.Event())
+    points.trainer = SimpleNamespace(step_tokens=10, step_rows=2)
+    points.validation_loss = 3.0
+    state = TrainerState(max_steps=9, num_train_epochs=1)
+    state.global_step, state.epoch = 1, 0.1
+    logs = {"loss": 2.5, "learning_rate": 1e-4, "grad_norm": math.inf}
+    points.on_log(SimpleNamespace(fp16=True), state, TrainerControl(), logs)
+    assert [message.point.train_loss for message in told if isinstance(message, PointMade)] == [2.5]
+
+
+def test_training_ends_early_when_the_validation_loss_does_not_fall(
+    models_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "tunedeck")
+    worse = changed(method="full", learning_rate=1.0, max_steps=40, early_stopping_patience=2)
+    trained = Trained(tmp_path, models_dir, worse)
+    steps = [point.step for point in trained.points]
+    assert steps == list(range(1, steps[-1] + 1))
+    assert 4 <= steps[-1] < 40
+    assert trained.made[-1].total_steps == steps[-1]
+    assert {one.total_steps for one in trained.made[:-1]} == {40}
+    assert trained.result.validation_loss_after == trained.points[-1].validation_loss
+    lines = [line for line in caplog.messages if "Stopped early" in line]
+    assert [f"after step {steps[-1]} of 40: 2 evaluations" in line for line in lines] == [True]
+
+
+def test_training_goes_on_while_the_validation_loss_falls(models_dir: Path, tmp_path: Path) -> None:
+    trained = Trained(tmp_path, models_dir, changed(early_stopping_patience=1, max_steps=6))
+    losses = [point.validation_loss for point in trained.points]
+    assert losses[1] > losses[3] > losses[5]
+    assert trained.made[-1].total_steps == len(losses) == 6
