@@ -38,6 +38,12 @@ pytestmark = pytest.mark.connected
 TINY = "someone/tiny-llama"
 GATED = "someone/gated-llama"
 BUNDLED = "HuggingFaceTB/SmolLM2-135M-Instruct"
+UNREADABLE = {
+    "unreadable/text": b"no JSON",
+    "unreadable/list": b"[]",
+    "unreadable/deep": b"[" * 100_000,
+    "unreadable/large": b'{"n_positions": 512, "more": "' + b"x" * 2**20 + b'"}',
+}
 NO_IDS = ["../../etc", "/etc/passwd", "http://hub/model", "a/b/c", "a..b", "a--b", ""]
 
 
@@ -46,7 +52,8 @@ def published(hub: HubServer) -> None:
     """What the local Hub has."""
     hub.add(TINY, model_files(max_position_embeddings=2048), license="mit")
     hub.add(GATED, model_files(n_positions=512), gated=True)
-    hub.add("someone/puzzling", {**model_files(), "config.json": b"no JSON"})
+    for name, config in UNREADABLE.items():
+        hub.add(name, {**model_files(), "config.json": config})
     hub.add("someone/pickled", {"config.json": b"{}", "pytorch_model.bin": b"pickle"})
     hub.add("someone/adapter", {"adapter_model.safetensors": model_files()["model.safetensors"]})
 
@@ -153,8 +160,19 @@ async def test_what_the_hub_does_not_say_is_null(running: Running, hub: HubServe
     assert model.gated is False
 
 
-async def test_a_config_that_cannot_be_read_leaves_the_rest(running: Running) -> None:
-    model = await running.add("someone/puzzling")
+async def test_the_size_is_of_what_a_trainer_downloads(running: Running, hub: HubServer) -> None:
+    files = model_files()
+    copies = {name: files["model.safetensors"] for name in ("consolidated.safetensors", "onnx/a.safetensors")}
+    hub.add("many/copies", {**files, **copies})
+    assert (await running.add("many/copies")).download_size == "16 MB"
+    hub.add("many/elsewhere", {"config.json": b"{}", **copies})
+    with pytest.raises(Conflict, match="no safetensors"):
+        await running.resolve("many/elsewhere")
+
+
+@pytest.mark.parametrize("model_id", UNREADABLE)
+async def test_a_config_that_cannot_be_read_leaves_the_rest(running: Running, model_id: str) -> None:
+    model = await running.add(model_id)
     assert (model.parameters, model.context_length) == ("4M", None)
 
 

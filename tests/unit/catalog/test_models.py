@@ -89,6 +89,7 @@ def test_the_built_in_models_have_two_or_four_bytes_a_parameter() -> None:
         ({"text_config": {"max_position_embeddings": 131072}}, 131072),
         ({"max_position_embeddings": 0}, None),
         ({"max_position_embeddings": True}, None),
+        ({"max_position_embeddings": 2**70}, None),
         ({"max_position_embeddings": "8192"}, None),
         ({}, None),
         ([1], None),

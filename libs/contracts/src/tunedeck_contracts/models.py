@@ -1,16 +1,24 @@
 """Models: the collection, the search, and what a job pins."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from tunedeck_contracts.message import CamelMessage, Message
+
+LONGEST_CONTEXT = 1_000_000_000
+LONGEST_TAG = 200
+MOST_TAGS = 100
+
+Tag = Annotated[str, Field(max_length=LONGEST_TAG)]
 
 
 class Performance(CamelMessage):
     """Rough words for people."""
 
-    speed: str = "Unknown"
-    accuracy: str = "Unknown"
-    memory_usage: str = "Unknown"
+    speed: str = Field(default="Unknown", max_length=100)
+    accuracy: str = Field(default="Unknown", max_length=100)
+    memory_usage: str = Field(default="Unknown", max_length=100)
 
 
 class AddModel(CamelMessage):
@@ -22,12 +30,12 @@ class AddModel(CamelMessage):
     category: str = Field(default="Text Generation", max_length=100)
     description: str = Field(default="", max_length=4000)
     parameters: str | None = Field(default=None, max_length=20)
-    context_length: int | None = Field(default=None, ge=1)
+    context_length: int | None = Field(default=None, ge=1, le=LONGEST_CONTEXT)
     license: str | None = Field(default=None, max_length=200)
     download_size: str | None = Field(default=None, max_length=30)
     gated: bool | None = None
-    tags: list[str] = Field(default=[], max_length=100)
-    capabilities: list[str] = Field(default=[], max_length=100)
+    tags: list[Tag] = Field(default=[], max_length=MOST_TAGS)
+    capabilities: list[Tag] = Field(default=[], max_length=MOST_TAGS)
     performance: Performance = Performance()
     use_case: str = Field(default="", max_length=1000)
 

@@ -22,10 +22,10 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, not
     hf_raise_for_status,
 )
 
-from tunedeck_catalog.model_config import context_length
+from tunedeck_catalog.model_config import context_length, positions
 from tunedeck_catalog.model_names import name_of, provider_of
 from tunedeck_contracts.errors import Conflict, NotFound, TunedeckError, Unavailable
-from tunedeck_contracts.models import FoundModel
+from tunedeck_contracts.models import LONGEST_TAG, MOST_TAGS, FoundModel
 
 SEARCH_SECONDS = 8.0
 RESOLVE_SECONDS = 8.0
@@ -46,7 +46,7 @@ SEARCH_FIELDS = [
 ]
 
 # No JSON (a captive portal's page, say), or JSON of another shape.
-NO_ANSWER_OF_THE_HUB = (ValueError, KeyError, TypeError)
+NO_ANSWER_OF_THE_HUB = (ValueError, KeyError, TypeError, RecursionError)
 
 Result = TypeVar("Result")
 
@@ -218,7 +218,7 @@ def _found(info: ModelInfo) -> FoundModel:
         description=f"{kind.capitalize()} model{library} on the Hugging Face Hub",
         parameters=_parameters(info),
         context_length=_gguf_length(info),
-        tags=(info.tags or [])[:100],
+        tags=_tags(info),
         downloads=info.downloads or 0,
         likes=info.likes or 0,
         gated=_gated(info),
@@ -241,15 +241,20 @@ def weight_files(info: ModelInfo) -> list[RepoSibling]:
 
 def _details(info: ModelInfo) -> Details:
     size = sum(file.size or 0 for file in weight_files(info))
-    licenses = [tag.removeprefix("license:") for tag in info.tags or [] if tag.startswith("license:")]
+    licenses = [tag.removeprefix("license:") for tag in _tags(info) if tag.startswith("license:")]
     return Details(
         parameters=_parameters(info),
         context_length=_gguf_length(info),
         license=licenses[0] if licenses else None,
         download_size=_decimal_size(size) if size else None,
         gated=_gated(info),
-        tags=(info.tags or [])[:100],
+        tags=_tags(info),
     )
+
+
+def _tags(info: ModelInfo) -> list[str]:
+    """As many as a model of the collection may have."""
+    return [tag for tag in info.tags or [] if len(tag) <= LONGEST_TAG][:MOST_TAGS]
 
 
 def _gated(info: ModelInfo) -> bool | None:
@@ -264,8 +269,7 @@ def _parameters(info: ModelInfo) -> str | None:
 
 def _gguf_length(info: ModelInfo) -> int | None:
     gguf: dict[str, Any] = info.gguf or {}
-    length = gguf.get("context_length")
-    return length if isinstance(length, int) and length > 0 else None
+    return positions(gguf.get("context_length"))
 
 
 def readable_count(count: int) -> str:

@@ -43,7 +43,7 @@ async def search(
     return await answer(gateway, rpc.MODEL_SEARCH, SearchModels(query=query, limit=limit))
 
 
-@router.post("", **documented(rpc.MODEL_ADD, 400, 409))
+@router.post("", **documented(rpc.MODEL_ADD, 404, 409))
 async def add(gateway: Here, model: AddModel) -> Response:
     """Add a model to the collection."""
     return await answer(gateway, rpc.MODEL_ADD, model)
