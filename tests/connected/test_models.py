@@ -162,7 +162,7 @@ async def test_what_the_hub_does_not_say_is_null(running: Running, hub: HubServe
 
 async def test_the_size_is_of_what_a_trainer_downloads(running: Running, hub: HubServer) -> None:
     files = model_files()
-    copies = {name: files["model.safetensors"] for name in ("consolidated.safetensors", "onnx/a.safetensors")}
+    copies = dict.fromkeys(("consolidated.safetensors", "onnx/a.safetensors"), files["model.safetensors"])
     hub.add("many/copies", {**files, **copies})
     assert (await running.add("many/copies")).download_size == "16 MB"
     hub.add("many/elsewhere", {"config.json": b"{}", **copies})
