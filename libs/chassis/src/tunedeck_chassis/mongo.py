@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pymongo
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import ConnectionFailure, PyMongoError
@@ -12,6 +13,9 @@ from tunedeck_chassis.settings import ServiceSettings
 Document = dict[str, Any]
 Client = AsyncMongoClient[Document]
 Database = AsyncDatabase[Document]
+
+PROBLEM_SECONDS = 1.5
+"""Below the time limit of the health check, which has to say that the database is away."""
 
 
 def connect(settings: ServiceSettings) -> Client:
@@ -41,7 +45,8 @@ def is_away(error: Exception) -> bool:
 async def problem(client: Client) -> str | None:
     """What is wrong with the database, or None."""
     try:
-        hello: Mapping[str, Any] = await client.admin.command("hello")
+        with pymongo.timeout(PROBLEM_SECONDS):
+            hello: Mapping[str, Any] = await client.admin.command("hello")
     except PyMongoError as error:
         return f"MongoDB does not answer: {type(error).__name__}"
     if "setName" not in hello:

@@ -105,7 +105,7 @@ LOG_LIST = Rpc("telemetry", "log", "list", telemetry.ListLogs, telemetry.LogList
 
 def health_check(service: str) -> Rpc[health.CheckHealth, health.Health]:
     """Every service answers this one."""
-    return Rpc(service, "health", "check", health.CheckHealth, health.Health, timeout=1.0)
+    return Rpc(service, "health", "check", health.CheckHealth, health.Health)
 
 
 _STATUS = {one.subject: one.status for one in list(globals().values()) if isinstance(one, Rpc)}

@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from tunedeck_chassis import mongo
@@ -11,10 +13,10 @@ from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
 from tunedeck_chassis.broker import create_broker
 from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.service import started
-from tunedeck_gateway import errors
+from tunedeck_gateway import errors, openapi
 from tunedeck_gateway.bridge import Gateway
 from tunedeck_gateway.correlation import CorrelationMiddleware
-from tunedeck_gateway.routes import datasets, jobs, models, training
+from tunedeck_gateway.routes import datasets, hyperparameters, jobs, models, training, workflow
 from tunedeck_gateway.routes.health import API_VERSION, health_routes
 from tunedeck_gateway.settings import GatewaySettings
 
@@ -34,14 +36,14 @@ class PortSwitch:
     """One ASGI application for both ports: which API answers is told by the port that was asked."""
 
     def __init__(self, main: FastAPI, monitor: FastAPI, monitor_port: int) -> None:
-        self._main = main
-        self._monitor = monitor
+        self.main = main
+        self.monitor = monitor
         self._monitor_port = monitor_port
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the connection on; the lifespan is the main API's."""
         asked = scope.get("server") or ("", 0)
-        app: ASGIApp = self._monitor if asked[1] == self._monitor_port else self._main
+        app: ASGIApp = self.monitor if asked[1] == self._monitor_port else self.main
         await app(scope, receive, send)
 
 
@@ -49,7 +51,9 @@ def create_app(settings: GatewaySettings, monitor_port: int) -> PortSwitch:
     """The main API and the training monitor over one connection to the bus."""
     client = mongo.connect(settings)
     broker = create_broker(settings, "gateway")
-    gateway = Gateway(settings, Bus(broker), BlobStore(client[BLOBS_DATABASE]))
+    gateway = Gateway(
+        settings, Bus(broker), BlobStore(client[BLOBS_DATABASE]), partial(mongo.problem, client)
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -58,18 +62,35 @@ def create_app(settings: GatewaySettings, monitor_port: int) -> PortSwitch:
         await client.close()
 
     main = _api("Tunedeck", lifespan)
-    for router in (_MAIN_HEALTH, models.router, datasets.router, jobs.router, training.router):
+    for router in (
+        _MAIN_HEALTH,
+        models.router,
+        datasets.router,
+        hyperparameters.router,
+        workflow.router,
+        jobs.router,
+        training.router,
+    ):
         main.include_router(router)
     monitor = _api("Tunedeck training monitor", None)
     for router in (_MONITOR_HEALTH, training.router):
         monitor.include_router(router)
     for app in (main, monitor):
         app.state.gateway = gateway
+        openapi.complete(app)
     return PortSwitch(main, monitor, monitor_port)
 
 
 def _api(title: str, lifespan: Lifespan[FastAPI] | None) -> FastAPI:
-    app = FastAPI(title=title, version=API_VERSION, lifespan=lifespan)
+    app = FastAPIOffline(
+        title=title,
+        description=openapi.ABOUT,
+        version=API_VERSION,
+        lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
+        static_url="/docs/assets",
+        redoc_url=None,
+    )
     app.add_middleware(CorrelationMiddleware)
     errors.install(app)
     return app

@@ -1,5 +1,6 @@
 """From a route to a service and back: the reply's bytes go to the client untouched."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from tunedeck_chassis.bus import Bus
 from tunedeck_contracts.errors import ErrorReply
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.rpc import Rpc
+from tunedeck_gateway.openapi import error_responses
 from tunedeck_gateway.settings import GatewaySettings
 
 RETRY_AFTER_SECONDS = "1"
@@ -24,6 +26,7 @@ class Gateway:
     settings: GatewaySettings
     bus: Bus
     blobs: BlobStore
+    database_problem: Callable[[], Awaitable[str | None]]
 
 
 def gateway_of(request: Request) -> Gateway:
@@ -60,10 +63,12 @@ def error_response(reply: ErrorReply) -> Response:
 
 
 def documented(rpc: Rpc[Any, Any], *errors: int) -> dict[str, Any]:
-    """Arguments of a route that document what the service answers."""
-    described = {400: "Bad Request", 404: "Not Found", 409: "Conflict", 413: "Payload Too Large"}
-    responses: dict[int | str, dict[str, Any]] = {
-        code: {"model": ErrorReply, "description": described.get(code, "Error")}
-        for code in (*errors, 422, 503)
+    """Arguments of a route that document what the service answers, and with which errors.
+
+    The statuses that nearly any request can get (401, 403, 422, 429) come from `openapi.complete`.
+    """
+    return {
+        "response_model": rpc.reply,
+        "status_code": rpc.status,
+        "responses": error_responses(*errors, 503),
     }
-    return {"response_model": rpc.reply, "status_code": rpc.status, "responses": responses}

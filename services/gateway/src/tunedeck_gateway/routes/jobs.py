@@ -2,11 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from tunedeck_contracts import rpc
-from tunedeck_contracts.errors import ErrorReply
 from tunedeck_contracts.ids import checked_id
 from tunedeck_contracts.job_lists import (
     CompareJobs,
@@ -27,10 +26,13 @@ from tunedeck_contracts.jobs import (
 )
 from tunedeck_contracts.telemetry import ListLogs
 from tunedeck_gateway.bridge import Gateway, answer, documented, gateway_of
+from tunedeck_gateway.openapi import error_responses
 
 router = APIRouter(prefix="/api/jobs", tags=["Jobs"])
 Here = Annotated[Gateway, Depends(gateway_of)]
 Page = Annotated[JobPage, Query()]
+Uid = Annotated[str, Path(description="The job's uid.")]
+FilePath = Annotated[str, Path(description="A `path` of the job's `artifacts`.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -51,7 +53,7 @@ async def list_jobs(gateway: Here, page: Page) -> Response:
 
 
 @router.post("", **documented(rpc.JOB_CREATE, 409))
-async def create(
+async def create_job(
     gateway: Here, request: Request, job: CreateJob, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Create a job; it is queued when its model and dataset resolve, else `problems` says what is missing."""
@@ -62,19 +64,19 @@ async def create(
 
 
 @router.get("/current", **documented(rpc.JOB_LIST, 400))
-async def current(gateway: Here, page: Page) -> Response:
+async def list_current_jobs(gateway: Here, page: Page) -> Response:
     """Jobs that have not ended."""
     return await answer(gateway, rpc.JOB_LIST, ListJobs(**page.model_dump(), group=JobGroup.CURRENT))
 
 
 @router.get("/past", **documented(rpc.JOB_LIST, 400))
-async def past(gateway: Here, page: Page) -> Response:
+async def list_past_jobs(gateway: Here, page: Page) -> Response:
     """Jobs that have ended."""
     return await answer(gateway, rpc.JOB_LIST, ListJobs(**page.model_dump(), group=JobGroup.PAST))
 
 
 @router.get("/statistics", **documented(rpc.JOB_STATISTICS))
-async def statistics(gateway: Here) -> Response:
+async def get_job_statistics(gateway: Here) -> Response:
     """How many jobs are in which state, and how many of the ended ones completed."""
     return await answer(gateway, rpc.JOB_STATISTICS, GetJobStatistics())
 
@@ -84,11 +86,10 @@ async def statistics(gateway: Here) -> Response:
     response_class=Response,
     responses={
         200: {"description": "The list as CSV.", "content": {"text/csv": {"schema": {"type": "string"}}}},
-        422: {"model": ErrorReply},
-        503: {"model": ErrorReply},
+        **error_responses(503),
     },
 )
-async def export(gateway: Here, filters: Annotated[ExportJobs, Query()]) -> Response:
+async def export_jobs(gateway: Here, filters: Annotated[ExportJobs, Query()]) -> Response:
     """The list as CSV; a cell that a spreadsheet would take for a formula begins with an apostrophe."""
     reply = await answer(gateway, rpc.JOB_EXPORT, filters)
     if reply.status_code == 200:
@@ -98,47 +99,53 @@ async def export(gateway: Here, filters: Annotated[ExportJobs, Query()]) -> Resp
 
 
 @router.post("/compare", **documented(rpc.JOB_COMPARE, 404))
-async def compare(gateway: Here, jobs: CompareJobs) -> Response:
+async def compare_jobs(gateway: Here, jobs: CompareJobs) -> Response:
     """Jobs side by side: how they went, and the hyperparameters in which they differ."""
     return await answer(gateway, rpc.JOB_COMPARE, jobs)
 
 
 @router.get("/{uid}", **documented(rpc.JOB_GET, 404))
-async def get(gateway: Here, uid: str) -> Response:
+async def get_job(gateway: Here, uid: Uid) -> Response:
     """One job, with `live_metrics` while it runs."""
     return await answer(gateway, rpc.JOB_GET, GetJob(uid=checked_id("job", uid)))
 
 
 @router.delete("/{uid}", **documented(rpc.JOB_DELETE, 404, 409))
-async def delete(gateway: Here, uid: str) -> Response:
+async def delete_job(gateway: Here, uid: Uid) -> Response:
     """Remove a job with its artifacts, points and logs; refused while it is queued or runs."""
     return await answer(gateway, rpc.JOB_DELETE, DeleteJob(uid=checked_id("job", uid)))
 
 
 @router.post("/{uid}/start", **documented(rpc.JOB_START, 404, 409))
-async def start(gateway: Here, uid: str) -> Response:
+async def start_job(gateway: Here, uid: Uid) -> Response:
     """Look for a created job's model and dataset again, and queue it."""
     return await answer(gateway, rpc.JOB_START, StartJob(uid=checked_id("job", uid)))
 
 
 @router.post("/{uid}/cancel", **documented(rpc.JOB_CANCEL, 404, 409))
-async def cancel(gateway: Here, uid: str) -> Response:
+async def cancel_job(gateway: Here, uid: Uid) -> Response:
     """Cancel a job: at once where it waits, at the next step boundary where it runs."""
     return await answer(gateway, rpc.JOB_CANCEL, CancelJob(uid=checked_id("job", uid)))
 
 
 @router.get("/{uid}/logs", **documented(rpc.LOG_LIST, 404))
-async def logs(gateway: Here, uid: str) -> Response:
+async def list_logs(gateway: Here, uid: Uid) -> Response:
     """The last 200 lines that the job's training process wrote."""
     return await answer(gateway, rpc.LOG_LIST, ListLogs(job_id=checked_id("job", uid)))
 
 
 @router.get(
     "/{uid}/artifacts/{path:path}",
-    response_class=StreamingResponse,
-    responses={404: {"model": ErrorReply}, 503: {"model": ErrorReply}},
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The file's bytes.",
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **error_responses(404, 503),
+    },
 )
-async def artifact(gateway: Here, uid: str, path: str) -> Response:
+async def download_artifact(gateway: Here, uid: Uid, path: FilePath) -> Response:
     """One file of the tuned model; the job's `artifacts` lists them with their hashes."""
     wanted = GetArtifact(uid=checked_id("job", uid), path=path)
     location = await gateway.bus.request(rpc.ARTIFACT_LOCATE, wanted)

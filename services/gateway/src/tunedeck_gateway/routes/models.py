@@ -21,7 +21,7 @@ Here = Annotated[Gateway, Depends(gateway_of)]
 ModelId = Annotated[
     str,
     Path(
-        description="The model's id by the Hub's rule: `name` or `owner/name`; the slash may be written `%2F`.",
+        description="A model's id by the Hub's rule: `name` or `owner/name`; the slash may be `%2F`.",
         examples=["HuggingFaceTB/SmolLM2-135M-Instruct"],
     ),
 ]
@@ -34,7 +34,7 @@ async def list_models(gateway: Here) -> Response:
 
 
 @router.get("/search", **{**documented(rpc.MODEL_SEARCH), "response_model": list[FoundModel]})
-async def search(
+async def search_models(
     gateway: Here,
     query: Annotated[str, Query(min_length=2, max_length=200, description="What to look for.")],
     limit: Annotated[int, Query(ge=1, le=100, description="Most results.")] = 10,
@@ -44,24 +44,24 @@ async def search(
 
 
 @router.post("", **documented(rpc.MODEL_ADD, 404, 409))
-async def add(gateway: Here, model: AddModel) -> Response:
+async def add_model(gateway: Here, model: AddModel) -> Response:
     """Add a model to the collection."""
     return await answer(gateway, rpc.MODEL_ADD, model)
 
 
 @router.get("/check/{model_id:path}", **documented(rpc.MODEL_CHECK))
-async def check(gateway: Here, model_id: ModelId) -> Response:
+async def check_model(gateway: Here, model_id: ModelId) -> Response:
     """Whether the collection has a model."""
     return await answer(gateway, rpc.MODEL_CHECK, CheckModel(id=model_id))
 
 
 @router.get("/{model_id:path}", **documented(rpc.MODEL_GET, 404))
-async def get(gateway: Here, model_id: ModelId) -> Response:
+async def get_model(gateway: Here, model_id: ModelId) -> Response:
     """One model of the collection."""
     return await answer(gateway, rpc.MODEL_GET, GetModel(id=model_id))
 
 
 @router.delete("/{model_id:path}", **documented(rpc.MODEL_REMOVE, 404))
-async def remove(gateway: Here, model_id: ModelId) -> Response:
+async def remove_model(gateway: Here, model_id: ModelId) -> Response:
     """Take a model out of the collection; jobs and files stay."""
     return await answer(gateway, rpc.MODEL_REMOVE, RemoveModel(id=model_id))

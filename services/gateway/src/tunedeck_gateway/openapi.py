@@ -1,0 +1,193 @@
+"""What the OpenAPI documents say beyond what FastAPI reads from the routes.
+
+Errors in their one form, the key, headers, the live stream in words, and from `operations/` examples (the
+interface's own) and links.
+"""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from fastapi import FastAPI
+
+from tunedeck_contracts.errors import (
+    BadRequest,
+    Conflict,
+    ErrorReply,
+    FieldProblem,
+    InsufficientStorage,
+    NotFound,
+    PayloadTooLarge,
+    TunedeckError,
+    Unavailable,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+
+Document = dict[str, Any]
+
+PUBLIC = ("/", "/api/health")
+ABOUT = """Every error is an `ErrorReply`: a sentence in `detail`, its `status_code`, its `error_type`.
+Times are UTC in ISO 8601 with milliseconds and a Z.
+
+**Live stream.** `WS /ws/training/{job_id}` sends one JSON object for each point of a job: from history,
+then as it is trained. Without a query every frame has `job_id`, `timestamp`, `training_mode`,
+`is_completed`, `training` (a `LossPoint`), `resources` (a `ResourceSample`), `iteration` and `total`; the
+last one has `is_completed: true`, and the server closes with 1000. A job that does not exist is closed
+with 4404. With `?v=1&after=<seq>` the stream goes on after the point with that `seq`, and also sends the
+job's status, log lines and heartbeats, told apart by `type`.
+"""
+TAGS = [
+    {"name": "Health", "description": "Whether it runs, and what is away."},
+    {"name": "Models", "description": "The collection of base models, and the Hugging Face Hub's."},
+    {"name": "Datasets", "description": "Files that are checked, and datasets that are kept."},
+    {"name": "Hyperparameters", "description": "Saved settings, and the best so far."},
+    {"name": "Workflow", "description": "What a person has selected so far."},
+    {"name": "Jobs", "description": "Fine-tuning jobs, from their creation to their files."},
+    {"name": "Training", "description": "Losses, hardware and progress; these answer on both ports."},
+    {"name": "Access", "description": "API keys, and tickets for the live stream."},
+]
+
+_ERRORS: dict[int, TunedeckError] = {
+    400: BadRequest("Failed to parse CSV file: Missing required 'input' column"),
+    404: NotFound("There is no job 'job_1751559451590_15c0ef2a'."),
+    409: Conflict("Model 'gpt2' already exists in your collection"),
+    413: PayloadTooLarge("File size exceeds maximum allowed size of 52428800 bytes"),
+    415: UnsupportedMediaType("The body is neither multipart/form-data nor JSON."),
+    422: ValidationFailed(
+        "The request is not valid: query.limit: Input should be greater than or equal to 1.",
+        [FieldProblem(loc="query.limit", message="Input should be greater than or equal to 1")],
+    ),
+    503: Unavailable("Training data not available"),
+    507: InsufficientStorage("There is no room to keep the file."),
+}
+_REASONS = {
+    400: "What the request carries cannot be used.",
+    401: "No key, or one that is unknown, expired or revoked; only where keys are asked for.",
+    403: "The key does not allow this, or the page that sent it may not.",
+    404: "It does not exist.",
+    409: "The state of things does not allow it now.",
+    413: "The file is larger than the limit; the rest of it is not read.",
+    415: "A body of a kind that is not taken.",
+    422: "The request does not have the documented shape; `errors` lists every field.",
+    429: "More requests than the limit; only where limits are on.",
+    503: "What the answer needs is away, or has no data yet; come again after `Retry-After` seconds.",
+    507: "There is no room to keep what was sent.",
+}
+_ACCESS: dict[str, Document] = {
+    "401": {"detail": "This needs an API key.", "status_code": 401, "error_type": "Unauthorized"},
+    "403": {"detail": "The key may only read.", "status_code": 403, "error_type": "Forbidden"},
+    "429": {
+        "detail": "More than 1000 requests an hour.",
+        "status_code": 429,
+        "error_type": "TooManyRequests",
+    },
+}
+_HEADERS: Document = {
+    "X-Correlation-Id": {
+        "description": "Names the request in every service's log.",
+        "schema": {"type": "string"},
+    },
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}},
+}
+_SCHEMA = {"$ref": "#/components/schemas/ErrorReply"}
+_FREE = {"type", "title", "description", "examples"}
+
+
+def error_responses(*statuses: int) -> dict[int | str, Document]:
+    """The `responses` of a route for the errors it can give."""
+    return {
+        status: {"model": ErrorReply, **_error(status, json.loads(_ERRORS[status].reply().to_json()))}
+        for status in statuses
+    }
+
+
+def complete(app: FastAPI) -> None:
+    """Finish the application's document, once it has all its routes."""
+    document = app.openapi()
+    used = {tag for _, operation in _operations(document) for tag in operation["tags"]}
+    document["tags"] = [tag for tag in TAGS if tag["name"] in used]
+    components = document["components"]
+    schemas = components["schemas"]
+    for made_by_framework in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(made_by_framework, None)
+    components["headers"] = _HEADERS
+    components["securitySchemes"] = {
+        "ApiKey": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A key made by `tunedeck keys create`. Not asked for on loopback by default.",
+        }
+    }
+    for path, operation in _operations(document):
+        _complete(operation, is_public=path in PUBLIC)
+
+
+def _complete(operation: Document, *, is_public: bool) -> None:
+    responses = operation["responses"]
+    if "HTTPValidationError" in json.dumps(responses.get("422", {})):
+        del responses["422"]
+        if _can_be_invalid(operation):
+            responses["422"] = _error(422, json.loads(_ERRORS[422].reply().to_json()), _SCHEMA)
+    if not is_public:
+        operation["security"] = [{"ApiKey": []}, {}]
+        for status, example in _ACCESS.items():
+            responses[status] = _error(int(status), example, _SCHEMA)
+    _describe(operation, _described().get(operation["operationId"], {}))
+    for status, response in responses.items():
+        headers = response.setdefault("headers", {})
+        headers["X-Correlation-Id"] = {"$ref": "#/components/headers/X-Correlation-Id"}
+        if status in ("429", "503"):
+            headers["Retry-After"] = {"$ref": "#/components/headers/Retry-After"}
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _describe(operation: Document, said: Document) -> None:
+    """Put examples and links where they belong."""
+    for parameter in operation.get("parameters", []):
+        if parameter["name"] in said.get("parameters", {}):
+            parameter["example"] = said["parameters"][parameter["name"]]
+    for media_type, example in said.get("request", {}).items():
+        operation["requestBody"]["content"][media_type]["example"] = example
+    success = min(operation["responses"])
+    for media_type, content in operation["responses"][success].get("content", {}).items():
+        if media_type in said.get("response", {}):
+            content["example"] = said["response"][media_type]
+    if "links" in said:
+        operation["responses"][success]["links"] = said["links"]
+    for status, example in said.get("errors", {}).items():
+        operation["responses"][status]["content"]["application/json"]["example"] = example
+
+
+def _error(status: int, example: Document, schema: Document | None = None) -> Document:
+    content = {"example": example} if schema is None else {"schema": schema, "example": example}
+    return {"description": _REASONS[status], "content": {"application/json": content}}
+
+
+def _can_be_invalid(operation: Document) -> bool:
+    """Whether the framework can refuse the request: any text is a valid one where nothing more is said."""
+    parameters = operation.get("parameters", [])
+    return "requestBody" in operation or not all(_takes_any_text(one["schema"]) for one in parameters)
+
+
+def _takes_any_text(schema: Document) -> bool:
+    if "anyOf" in schema:
+        return all(_takes_any_text(one) for one in schema["anyOf"])
+    return schema.get("type") in ("string", "null") and not set(schema) - _FREE
+
+
+def _operations(document: Document) -> Iterator[tuple[str, Document]]:
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            yield path, operation
+
+
+@cache
+def _described() -> dict[str, Document]:
+    """What `operations/*.json` say, by operationId."""
+    found: dict[str, Document] = {}
+    for file in (resources.files("tunedeck_gateway") / "operations").iterdir():
+        found |= json.loads(file.read_text())
+    return found
