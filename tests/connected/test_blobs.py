@@ -13,10 +13,10 @@ from gridfs import AsyncGridFSBucket
 from pymongo.errors import DuplicateKeyError
 
 from tunedeck_chassis import mongo
-from tunedeck_chassis.blobs import CHUNK_BYTES, Blob, BlobStore, Swept
+from tunedeck_chassis.blobs import CHUNK_BYTES, Blob, BlobStore, Swept, new_blob_id
 from tunedeck_chassis.mongo import Database
 from tunedeck_chassis.settings import ServiceSettings
-from tunedeck_contracts.errors import NotFound
+from tunedeck_contracts.errors import NotFound, Unavailable
 from tunedeck_contracts.message import utc_now
 
 pytestmark = pytest.mark.connected
@@ -103,7 +103,9 @@ async def test_half_an_upload_is_invisible_and_a_cancelled_one_gone(
 
     task = asyncio.create_task(store.put(endless(), filename="half"))
     await asyncio.wait_for(written.wait(), 10)
-    assert await counts(database) == (0, 2)
+    async with asyncio.timeout(10):
+        while await counts(database) != (0, 2):
+            await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -120,6 +122,63 @@ async def test_a_cancellation_at_any_moment_leaves_all_or_nothing(
     result = (await asyncio.gather(task, return_exceptions=True))[0]
     expected = (1, 3) if isinstance(result, Blob) else (0, 0)
     assert await counts(database) == expected
+
+
+async def test_a_blob_is_followed_while_it_is_written(store: BlobStore) -> None:
+    followed: asyncio.Queue[bytes] = asyncio.Queue()
+    blob_id = new_blob_id()
+
+    async def follow() -> None:
+        async for piece in store.follow(blob_id):
+            followed.put_nowait(piece)
+
+    async def answered() -> AsyncIterator[bytes]:
+        """Sends the next chunk only when the last but one was seen: nothing waits for the end."""
+        for n in range(6):
+            yield bytes([n]) * CHUNK_BYTES
+            if n:
+                assert await asyncio.wait_for(followed.get(), 10) == bytes([n - 1]) * CHUNK_BYTES
+        yield b"end"
+
+    following = asyncio.create_task(follow())
+    await store.put(answered(), filename="x", blob_id=blob_id)
+    await asyncio.wait_for(following, 10)
+    assert [followed.get_nowait() for _ in range(followed.qsize())] == [b"\x05" * CHUNK_BYTES, b"end"]
+
+
+async def test_who_follows_a_blob_is_told_that_it_was_given_up(store: BlobStore) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"x" * CHUNK_BYTES
+        raise OSError("the client went away")
+
+    blob_id = new_blob_id()
+    with pytest.raises(OSError, match="went away"):
+        await store.put(broken(), filename="half", blob_id=blob_id)
+    with pytest.raises(NotFound, match="given up"):
+        [piece async for piece in store.follow(blob_id)]
+
+
+async def test_who_follows_a_dead_writer_does_not_wait_for_ever(store: BlobStore) -> None:
+    with pytest.raises(Unavailable, match=r"within 0\.05 s"):
+        [piece async for piece in store.follow(new_blob_id(), stall_seconds=0.05)]
+
+
+async def test_a_blob_that_is_whole_or_empty_is_followed_to_its_end(
+    store: BlobStore, database: Database
+) -> None:
+    for data in (b"", b"x" * (CHUNK_BYTES + 1)):
+        blob = await store.put(pieces(data), filename="x")
+        assert b"".join([piece async for piece in store.follow(blob.id)]) == data
+    await database["fs.chunks"].delete_one({"files_id": blob.id, "n": 1})
+    with pytest.raises(NotFound, match="removed"):
+        [piece async for piece in store.follow(blob.id)]
+
+
+async def test_reading_can_start_at_a_later_chunk(store: BlobStore) -> None:
+    blob = await store.put(pieces(b"a" * CHUNK_BYTES, b"b" * CHUNK_BYTES, b"c"), filename="x")
+    assert (
+        b"".join([piece async for piece in store.read(blob.id, first_chunk=1)]) == b"b" * CHUNK_BYTES + b"c"
+    )
 
 
 async def test_a_chunk_cannot_be_there_twice(store: BlobStore, database: Database) -> None:

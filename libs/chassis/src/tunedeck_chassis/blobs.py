@@ -2,33 +2,37 @@
 
 A blob's chunks are written first and its files document last, so that an
 upload that broke off is invisible. PyMongo's own upload collects 48 MiB before
-it writes; here one chunk of 1 MiB is in memory at a time.
+it writes; here a few chunks of 1 MiB are in memory at a time. Who knows the id
+of a blob can follow it while it is written.
 
 https://github.com/mongodb/specifications/blob/master/source/gridfs/gridfs-spec.md
 """
 
 import asyncio
 import hashlib
+import time
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from bson import Binary, Int64, ObjectId
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import PyMongoError
 
+from tunedeck_chassis.blob_writes import Writes, of_equal_size, to_the_end
 from tunedeck_chassis.mongo import Database, Document
-from tunedeck_contracts.errors import NotFound
+from tunedeck_contracts.errors import NotFound, Unavailable
 from tunedeck_contracts.message import utc_now
 
 BLOBS_DATABASE = "tunedeck_blobs"
 CHUNK_BYTES = 1024 * 1024
 ORPHAN_AGE = timedelta(hours=24)
-
-Result = TypeVar("Result")
+STALL_SECONDS = 60.0
+_POLL_SECONDS = 0.01
+_GIVEN_UP_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -54,47 +58,91 @@ class BlobStore:
     def __init__(self, database: Database) -> None:
         self._files = database["fs.files"]
         self._chunks = database["fs.chunks"]
+        self._given_up = database["fs.given_up"]
 
     async def prepare(self) -> None:
         """Create the indexes that GridFS asks for, and the sweep's."""
         await self._chunks.create_index([("files_id", ASCENDING), ("n", ASCENDING)], unique=True)
         await self._files.create_index([("filename", ASCENDING), ("uploadDate", ASCENDING)])
         await self._files.create_index([("metadata.expires_at", ASCENDING)], sparse=True)
+        await self._given_up.create_index([("at", ASCENDING)], expireAfterSeconds=_GIVEN_UP_SECONDS)
 
     async def put(
-        self, chunks: AsyncIterable[bytes], *, filename: str, keep_for: timedelta | None = None
+        self,
+        chunks: AsyncIterable[bytes],
+        *,
+        filename: str,
+        keep_for: timedelta | None = None,
+        blob_id: str | None = None,
     ) -> Blob:
         """Store what `chunks` yields, of any sizes; for ever, or for `keep_for`.
 
+        `blob_id` is one of `new_blob_id`, for who wants to have the blob followed.
         When `chunks` raises or the caller is cancelled, nothing stays.
         """
-        blob_id = uuid.uuid4().hex
+        blob_id = blob_id or new_blob_id()
+        writes = Writes()
         try:
-            blob = await self._write_chunks(blob_id, chunks)
-            await _to_the_end(self._files.insert_one(_files_document(blob, filename, keep_for)))
+            blob = await self._write_chunks(blob_id, chunks, writes)
+            await to_the_end(self._files.insert_one(_files_document(blob, filename, keep_for)))
         except BaseException:
             with suppress(PyMongoError):
-                await _to_the_end(self._remove(blob_id))
+                await to_the_end(self._give_up(blob_id, writes))
             raise
         return blob
 
-    async def read(self, blob_id: str) -> AsyncIterator[bytes]:
+    async def read(self, blob_id: str, first_chunk: int = 0) -> AsyncIterator[bytes]:
         """The content in order, in pieces of up to 1 MiB: `async for piece in store.read(blob_id)`.
+
+        `first_chunk` leaves out that many MiB at the start.
 
         Raises:
             NotFound: there is no such blob, or it was removed meanwhile.
         """
-        left = (await self.stat(blob_id)).size
-        n = 0
+        left = (await self.stat(blob_id)).size - first_chunk * CHUNK_BYTES
+        n = first_chunk
         while left > 0:
             # One query a chunk: a cursor would run out of time behind a slow reader.
             chunk = await self._chunks.find_one({"files_id": blob_id, "n": n}, {"data": True})
             if chunk is None:
-                raise NotFound(f"The blob {blob_id!r} was removed while it was read.")
+                raise _removed(blob_id)
             data = bytes(chunk["data"])
             left -= len(data)
             n += 1
             yield data
+
+    async def follow(self, blob_id: str, stall_seconds: float = STALL_SECONDS) -> AsyncIterator[bytes]:
+        """The content of a blob that is being written or is whole, each chunk as soon as it is there.
+
+        Raises:
+            NotFound: its writer gave it up.
+            Unavailable: no chunk came for `stall_seconds`; its writer may be slow, or dead.
+        """
+        n = size = 0
+        is_whole = False
+        deadline = time.monotonic() + stall_seconds
+        while True:
+            chunk = await self._chunks.find_one({"files_id": blob_id, "n": n}, {"data": True})
+            if chunk is not None:
+                data = bytes(chunk["data"])
+                n, size = n + 1, size + len(data)
+                yield data
+                deadline = time.monotonic() + stall_seconds
+                continue
+            file = await self._files.find_one({"_id": blob_id}, {"length": True})
+            if file is not None:
+                if size >= file["length"]:
+                    return
+                # The chunk may have come between the two questions, but not after the file.
+                if is_whole:
+                    raise _removed(blob_id)
+                is_whole = True
+                continue
+            if await self._given_up.find_one({"_id": blob_id}) is not None:
+                raise NotFound(f"The upload of the blob {blob_id!r} was given up.")
+            if time.monotonic() > deadline:
+                raise Unavailable(f"No more of the blob {blob_id!r} came within {stall_seconds:g} s.")
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def stat(self, blob_id: str) -> Blob:
         """Hash and size.
@@ -107,13 +155,15 @@ class BlobStore:
             raise _no_blob(blob_id)
         return Blob(id=blob_id, sha256=found["metadata"]["sha256"], size=int(found["length"]))
 
-    async def keep(self, blob_id: str) -> None:
-        """Drop the expiry.
+    async def keep(self, blob_id: str, keep_for: timedelta | None = None) -> None:
+        """Drop the expiry, or set a new one.
 
         Raises:
             NotFound: there is no such blob, or the sweep was faster.
         """
-        result = await self._files.update_one({"_id": blob_id}, {"$unset": {"metadata.expires_at": ""}})
+        expiry = {"metadata.expires_at": utc_now() + keep_for if keep_for is not None else ""}
+        change = {"$unset" if keep_for is None else "$set": expiry}
+        result = await self._files.update_one({"_id": blob_id}, change)
         if result.matched_count == 0:
             raise _no_blob(blob_id)
 
@@ -125,16 +175,23 @@ class BlobStore:
         """Remove the blobs whose time is over, and chunks of broken uploads that are older than 24 h."""
         return Swept(expired=await self._sweep_expired(), orphaned=await self._sweep_orphans())
 
-    async def _write_chunks(self, blob_id: str, chunks: AsyncIterable[bytes]) -> Blob:
+    async def _write_chunks(self, blob_id: str, chunks: AsyncIterable[bytes], writes: Writes) -> Blob:
         digest = hashlib.sha256()
         size = 0
         n = 0
-        async for data in _of_equal_size(chunks):
-            digest.update(data)
+        async for data in of_equal_size(chunks, CHUNK_BYTES):
             size += len(data)
-            await _to_the_end(self._chunks.insert_one({"files_id": blob_id, "n": n, "data": Binary(data)}))
+            await writes.start(self._chunks.insert_one({"files_id": blob_id, "n": n, "data": Binary(data)}))
+            await asyncio.to_thread(digest.update, data)
             n += 1
+        await writes.all_done()
         return Blob(id=blob_id, sha256=digest.hexdigest(), size=size)
+
+    async def _give_up(self, blob_id: str, writes: Writes) -> None:
+        await writes.all_ended()
+        await self._remove(blob_id)
+        # Tells a follower, which would wait.
+        await self._given_up.update_one({"_id": blob_id}, {"$set": {"at": utc_now()}}, upsert=True)
 
     async def _remove(self, blob_id: str) -> None:
         # The files document goes first: what has one has all its chunks.
@@ -179,6 +236,15 @@ class BlobStore:
         return written.generation_time
 
 
+def new_blob_id() -> str:
+    """An id for a blob that is about to be put."""
+    return uuid.uuid4().hex
+
+
+def _removed(blob_id: str) -> NotFound:
+    return NotFound(f"The blob {blob_id!r} was removed while it was read.")
+
+
 def _files_document(blob: Blob, filename: str, keep_for: timedelta | None) -> Document:
     now = utc_now()
     metadata: Document = {"sha256": blob.sha256}
@@ -196,27 +262,3 @@ def _files_document(blob: Blob, filename: str, keep_for: timedelta | None) -> Do
 
 def _no_blob(blob_id: str) -> NotFound:
     return NotFound(f"There is no blob {blob_id!r}; it may have expired.")
-
-
-async def _of_equal_size(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """Pieces of exactly CHUNK_BYTES, the last one shorter; none for no content."""
-    buffer = bytearray()
-    async for chunk in chunks:
-        view = memoryview(chunk)
-        for start in range(0, len(view), CHUNK_BYTES):
-            buffer += view[start : start + CHUNK_BYTES]
-            if len(buffer) >= CHUNK_BYTES:
-                yield bytes(buffer[:CHUNK_BYTES])
-                del buffer[:CHUNK_BYTES]
-    if buffer:
-        yield bytes(buffer)
-
-
-async def _to_the_end(write: Coroutine[Any, Any, Result]) -> Result:
-    """Await a write that a cancellation must not leave half known: it ends, then the cancellation goes on."""
-    task = asyncio.ensure_future(write)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
