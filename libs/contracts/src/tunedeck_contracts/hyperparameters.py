@@ -113,6 +113,29 @@ class Hyperparameters(Message):
     )
 
 
+class ChosenHyperparameters(Hyperparameters):
+    """Settings as a client names them: fields that are given win over a uid, which stands for the rest."""
+
+    uid: str | None = Field(
+        default=None, min_length=1, max_length=LONGEST_UID, description="The uid of saved or former settings."
+    )
+
+    @property
+    def given(self) -> set[str]:
+        """The names of the settings that the client wrote itself."""
+        return self.model_fields_set - {"uid"}
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the uid is none of ours."""
+        return self.uid is not None and decode_uid(self.uid) is None
+
+    def settings(self) -> Hyperparameters:
+        """All of them. A foreign uid stands for the defaults."""
+        base = decode_uid(self.uid) if self.uid is not None else None
+        return (base or Hyperparameters()).model_copy(update=self.model_dump(include=self.given))
+
+
 _LORA_ALONE = ("lora_r", "lora_alpha", "lora_dropout", "target_modules")
 
 

@@ -7,6 +7,7 @@ An id that came in a path is checked here before it becomes part of a subject:
 import re
 import secrets
 import time
+from datetime import datetime
 
 from tunedeck_contracts.errors import NotFound
 
@@ -36,6 +37,11 @@ def new_dataset_uid() -> str:
 def new_upload_uid() -> str:
     """`upload_<milliseconds>_<9 base-36 digits>`."""
     return _new_base36_uid("upload")
+
+
+def new_session_id(created_at: datetime) -> str:
+    """`session_<milliseconds>`, of the moment it was created."""
+    return f"session_{round(created_at.timestamp() * 1000)}"
 
 
 def is_safe_id(value: str) -> bool:

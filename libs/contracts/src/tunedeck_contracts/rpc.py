@@ -9,10 +9,12 @@ from tunedeck_contracts import (
     job_lists,
     jobs,
     models,
+    presets,
     runs,
     telemetry,
     training,
     training_mode,
+    workflow,
 )
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.subjects import request_subject
@@ -65,6 +67,22 @@ MODEL_GET = Rpc("catalog", "model", "get", models.GetModel, models.Model)
 MODEL_CHECK = Rpc("catalog", "model", "check", models.CheckModel, models.ModelCheck)
 MODEL_REMOVE = Rpc("catalog", "model", "remove", models.RemoveModel, models.ModelRemoved, WRITE)
 MODEL_RESOLVE = Rpc("catalog", "model", "resolve", models.ResolveModel, models.ResolvedModel, RESOLVE)
+
+HYPERPARAMETERS_LIST = Rpc("catalog", "hyperparameters", "list", presets.ListPresets, presets.PresetList)
+HYPERPARAMETERS_SAVE = Rpc(
+    "catalog", "hyperparameters", "save", presets.SavePreset, presets.Preset, WRITE, 201
+)
+HYPERPARAMETERS_GET = Rpc("catalog", "hyperparameters", "get", presets.GetHyperparameters, presets.Preset)
+METADATA_GET = Rpc("catalog", "metadata", "get", workflow.GetMetadata, workflow.Metadata)
+METADATA_MERGE = Rpc("catalog", "metadata", "merge", workflow.MergeMetadata, workflow.Metadata, 2 * RESOLVE)
+JOB_CONFIGURATION_GET = Rpc(
+    "catalog",
+    "job_configuration",
+    "get",
+    workflow.GetJobConfiguration,
+    workflow.JobConfiguration,
+    2 * RESOLVE,
+)
 
 JOB_CREATE = Rpc("jobs", "job", "create", jobs.SubmitJob, jobs.JobCreated, 2 * RESOLVE, 201)
 JOB_GET = Rpc("jobs", "job", "get", jobs.GetJob, jobs.Job)

@@ -11,10 +11,14 @@ from tunedeck_catalog.datasets import Datasets
 from tunedeck_catalog.folders import ModelFolders
 from tunedeck_catalog.hub import Hub
 from tunedeck_catalog.models import Models, built_in_models
+from tunedeck_catalog.presets import Presets
 from tunedeck_catalog.repository.datasets import DatasetRepository
 from tunedeck_catalog.repository.models import ModelRepository
+from tunedeck_catalog.repository.presets import PresetRepository
+from tunedeck_catalog.repository.workflow import WorkflowRepository
 from tunedeck_catalog.settings import CatalogSettings
 from tunedeck_catalog.uploads import Uploads
+from tunedeck_catalog.workflow import Workflow
 from tunedeck_chassis import mongo
 from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
 from tunedeck_chassis.broker import create_broker
@@ -35,6 +39,8 @@ class Catalog:
         self.blobs = BlobStore(self.client[BLOBS_DATABASE])
         self.models = ModelRepository(self.client, settings.catalog_database)
         self.datasets = DatasetRepository(self.client, settings.catalog_database)
+        self.presets = PresetRepository(self.client, settings.catalog_database)
+        self.workflow = WorkflowRepository(self.client, settings.catalog_database)
         self.hub = hub or Hub()
         self.broker = self._create_broker()
 
@@ -43,6 +49,7 @@ class Catalog:
         await self.blobs.prepare()
         await self.models.prepare(built_in_models())
         await self.datasets.prepare()
+        await self.presets.prepare()
 
     async def sweep(self) -> None:
         """Remove blobs whose time is over, now and then: most of them are the catalog's uploads."""
@@ -66,6 +73,8 @@ class Catalog:
         broker.context.set_global("datasets", Datasets(self.datasets, self.blobs, uploads))
         models = Models(self.models, self.hub, ModelFolders(self.settings.models_dir))
         broker.context.set_global("models", models)
+        broker.context.set_global("presets", Presets(self.presets))
+        broker.context.set_global("workflow", Workflow(self.workflow, self.datasets, models))
         broker.include_router(handlers.router)
         broker.include_router(health_router("catalog", [self._database_problem], PACKAGES))
         return broker

@@ -6,7 +6,9 @@ from faststream import Context
 
 from tunedeck_catalog.datasets import Datasets
 from tunedeck_catalog.models import Models
+from tunedeck_catalog.presets import Presets
 from tunedeck_catalog.uploads import Uploads
+from tunedeck_catalog.workflow import Workflow
 from tunedeck_chassis.broker import request_handler
 from tunedeck_chassis.requests import Router
 from tunedeck_contracts import rpc
@@ -37,12 +39,22 @@ from tunedeck_contracts.models import (
     ResolveModel,
     SearchModels,
 )
+from tunedeck_contracts.presets import GetHyperparameters, ListPresets, Preset, PresetList, SavePreset
+from tunedeck_contracts.workflow import (
+    GetJobConfiguration,
+    GetMetadata,
+    JobConfiguration,
+    MergeMetadata,
+    Metadata,
+)
 
 router = Router()
 
 UploadsContext = Annotated[Uploads, Context("uploads")]
 DatasetsContext = Annotated[Datasets, Context("datasets")]
 ModelsContext = Annotated[Models, Context("models")]
+PresetsContext = Annotated[Presets, Context("presets")]
+WorkflowContext = Annotated[Workflow, Context("workflow")]
 
 
 @request_handler(router, rpc.UPLOAD_CHECK)
@@ -115,3 +127,39 @@ async def remove_model(message: RemoveModel, models: ModelsContext) -> ModelRemo
 async def resolve_model(message: ResolveModel, models: ModelsContext) -> ResolvedModel:
     """What the jobs service pins."""
     return await models.resolve(message.id)
+
+
+@request_handler(router, rpc.HYPERPARAMETERS_LIST)
+async def list_presets(message: ListPresets, presets: PresetsContext) -> PresetList:
+    """`GET /api/hyperparameters`."""
+    return await presets.list()
+
+
+@request_handler(router, rpc.HYPERPARAMETERS_SAVE)
+async def save_preset(message: SavePreset, presets: PresetsContext) -> Preset:
+    """`POST /api/hyperparameters`."""
+    return await presets.save(message)
+
+
+@request_handler(router, rpc.HYPERPARAMETERS_GET)
+async def get_hyperparameters(message: GetHyperparameters, presets: PresetsContext) -> Preset:
+    """`GET /api/hyperparameters/{uid}`."""
+    return await presets.get(message.uid)
+
+
+@request_handler(router, rpc.METADATA_GET)
+async def get_metadata(message: GetMetadata, workflow: WorkflowContext) -> Metadata:
+    """`GET /api/metadata`."""
+    return await workflow.metadata()
+
+
+@request_handler(router, rpc.METADATA_MERGE)
+async def merge_metadata(message: MergeMetadata, workflow: WorkflowContext) -> Metadata:
+    """`POST /api/metadata`."""
+    return await workflow.merge(message)
+
+
+@request_handler(router, rpc.JOB_CONFIGURATION_GET)
+async def get_job_configuration(message: GetJobConfiguration, workflow: WorkflowContext) -> JobConfiguration:
+    """`GET /api/job-configuration`."""
+    return await workflow.configuration()
