@@ -106,10 +106,19 @@ def test_precision_changes_the_numbers_that_are_computed_in(models_dir: Path, tm
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.01)
 
 
-def test_the_whole_model_in_bf16_keeps_its_weights_in_fp32(models_dir: Path, tmp_path: Path) -> None:
-    trained = Trained(tmp_path, models_dir, changed(method="full", precision="bf16", learning_rate=1e-4))
+def test_the_whole_model_computes_in_bf16_and_keeps_its_weights_in_fp32(
+    models_dir: Path, tmp_path: Path
+) -> None:
+    trained = {}
+    for precision in ("fp32", "bf16"):
+        folder = tmp_path / precision
+        folder.mkdir()
+        settings = changed(method="full", precision=precision, learning_rate=1e-4, max_steps=2)
+        trained[precision] = Trained(folder, models_dir, settings)
+    assert trained["bf16"].points[0].train_loss != trained["fp32"].points[0].train_loss
+    assert trained["bf16"].result.validation_loss_before != trained["fp32"].result.validation_loss_before
     base = load_file(models_dir / MODEL / "model.safetensors")
-    tuned = trained.weights("model.safetensors")
+    tuned = trained["bf16"].weights("model.safetensors")
     assert {weight.dtype for weight in tuned.values()} == {torch.float32}
     assert all(not torch.equal(base[name], tuned[name]) for name in base)
 
@@ -119,9 +128,10 @@ def test_the_whole_model_in_bf16_keeps_its_weights_in_fp32(models_dir: Path, tmp
     [
         ({"precision": "fp16"}, "precision: fp16 .* need a CUDA GPU"),
         ({"method": "qlora"}, "method: qlora .* needs a CUDA GPU"),
+        ({"target_modules": "(q_proj"}, "target_modules do not fit this model"),
     ],
 )
-def test_what_this_device_cannot_do_is_refused_with_the_reason(
+def test_what_cannot_be_done_here_is_refused_with_the_reason(
     models_dir: Path, tmp_path: Path, fields: dict[str, str], reason: str
 ) -> None:
     with pytest.raises(RunFailed, match=reason) as refused:

@@ -1,5 +1,6 @@
 """The model that is trained: loaded from safetensors alone, and made ready by its method."""
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def add_lora(model: Any, settings: Hyperparameters) -> Any:
     )
     try:
         return get_peft_model(model, lora)
-    except ValueError as error:
+    except (ValueError, re.error) as error:
         raise RunFailed(BAD_SETTINGS, f"target_modules do not fit this model: {error}") from error
 
 
