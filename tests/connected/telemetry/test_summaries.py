@@ -1,21 +1,21 @@
 """What telemetry says of a job: its status, its totals, and what it says without data."""
 
-import nats
 import pytest
 
 from tests.support.telemetry_service import (
     Telemetry,
+    answering,
     loss,
     new_job,
     sample,
     started_event,
 )
 from tunedeck_contracts import rpc
-from tunedeck_contracts.cloudevents import STATUS
 from tunedeck_contracts.errors import NotFound, Unavailable
 from tunedeck_contracts.events import JobEventType
-from tunedeck_contracts.jobs import Status
+from tunedeck_contracts.jobs import Status, TrainingMode
 from tunedeck_contracts.telemetry import GetHistory
+from tunedeck_contracts.training_mode import GetTrainingMode, Mode
 
 
 async def test_events_that_come_late_or_twice_change_nothing(telemetry: Telemetry) -> None:
@@ -68,18 +68,30 @@ async def test_a_job_that_waits_has_a_status_and_no_data_yet(telemetry: Telemetr
 async def test_an_unknown_job_is_asked_for_and_not_found(telemetry: Telemetry, nats_url: str) -> None:
     job = new_job()
     refusal = NotFound(f"There is no job {job!r}.").reply()
-    client = await nats.connect(nats_url)
-
-    async def refuse(message: nats.aio.msg.Msg) -> None:
-        await client.publish(message.reply, refusal.to_json(), headers={STATUS: str(refusal.status_code)})
-
-    await client.subscribe(rpc.JOB_GET.subject, cb=refuse)
-    await client.flush()
-    try:
+    async with answering(nats_url, rpc.JOB_GET, refusal):
         with pytest.raises(NotFound, match=f"There is no job '{job}'."):
             await telemetry.summaries.status(job)
-    finally:
-        await client.close()
+
+
+async def test_the_mode_is_the_jobs_services_and_the_rest_the_focus_own(
+    telemetry: Telemetry, nats_url: str
+) -> None:
+    async def shown() -> tuple[str, bool, int]:
+        found = await telemetry.bus.request(rpc.TRAINING_MODE_GET, GetTrainingMode())
+        return found.mode.value, found.is_completed, found.current_iteration
+
+    with pytest.raises(Unavailable, match="jobs service"):
+        await telemetry.summaries.mode()
+    async with answering(nats_url, rpc.MODE_GET, Mode(mode=TrainingMode.AUTOMATED)):
+        assert await shown() == ("automated", False, 0)
+        job = new_job()
+        await telemetry.ingest.job_event(started_event(job))
+        assert await shown() == ("automated", False, 0)
+        await telemetry.ingest.recorded([loss(job, n) for n in range(1, 4)])
+        assert await shown() == ("automated", False, 3)
+        ended = started_event(job, rev=4).model_copy(update={"status": Status.COMPLETED})
+        await telemetry.ingest.job_event(ended)
+        assert await shown() == ("automated", True, 3)
 
 
 async def test_a_run_that_ends_early_is_as_long_as_its_last_point_says_also_when_points_come_again(

@@ -1,0 +1,14 @@
+"""Telemetry for the tests of this folder."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.telemetry_service import Telemetry, telemetry_service
+
+
+@pytest.fixture
+async def telemetry(nats_url: str, mongo_url: str) -> AsyncIterator[Telemetry]:
+    """With a database of its own."""
+    async with telemetry_service(nats_url, mongo_url) as found:
+        yield found
