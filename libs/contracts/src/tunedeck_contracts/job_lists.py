@@ -134,7 +134,7 @@ class JobStatistics(Message):
 class CompareJobs(Message):
     """Jobs to set side by side; each once."""
 
-    uids: list[str] = Field(min_length=2, max_length=20)
+    uids: list[str] = Field(min_length=2, max_length=20, description="Uids of jobs.")
 
 
 class JobSummary(CamelMessage):

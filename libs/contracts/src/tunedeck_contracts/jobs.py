@@ -51,8 +51,12 @@ class Wanted(StrEnum):
 class Reference(CamelMessage):
     """A model or dataset, named by a client."""
 
-    uid: str = Field(min_length=1, max_length=200)
-    name: str = Field(default="", max_length=200)
+    uid: str = Field(
+        min_length=1,
+        max_length=200,
+        description="A model's id; a dataset's uid or `id`, or a preview's `upload_id`, which saves it.",
+    )
+    name: str = Field(default="", max_length=200, description="For people.")
 
 
 class RequestedConfiguration(CamelMessage):
@@ -60,22 +64,26 @@ class RequestedConfiguration(CamelMessage):
 
     model: Reference
     dataset: Reference
-    hyperparameters: dict[str, Any] = Field(default={}, max_length=64)
+    hyperparameters: dict[str, Any] = Field(
+        default={}, max_length=64, description="The fields of `Hyperparameters` that are set, or a `uid`."
+    )
 
 
 class ModelSaving(CamelMessage):
     """What becomes of the tuned model."""
 
-    save_model: bool = True
-    model_name: str = Field(default="", max_length=200)
+    save_model: bool = Field(default=True, description="Whether the tuned model's files are kept.")
+    model_name: str = Field(default="", max_length=200, description="What people call it.")
 
 
 class CreateJob(CamelMessage):
     """What `POST /api/jobs` takes."""
 
-    name: str = Field(min_length=1, max_length=200)
-    description: str = Field(default="", max_length=4000)
-    tags: list[Annotated[str, Field(max_length=100)]] = Field(default=[], max_length=50)
+    name: str = Field(min_length=1, max_length=200, description="What people call it.")
+    description: str = Field(default="", max_length=4000, description="What it is for.")
+    tags: list[Annotated[str, Field(max_length=100)]] = Field(
+        default=[], max_length=50, description="Words to find it by."
+    )
     configuration: RequestedConfiguration
     model_saving: ModelSaving = ModelSaving()
     start: bool = Field(default=True, description="Queue the job when its model and dataset resolve.")

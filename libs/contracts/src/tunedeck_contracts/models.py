@@ -16,28 +16,31 @@ Tag = Annotated[str, Field(max_length=LONGEST_TAG)]
 class Performance(CamelMessage):
     """Rough words for people."""
 
-    speed: str = Field(default="Unknown", max_length=100)
-    accuracy: str = Field(default="Unknown", max_length=100)
-    memory_usage: str = Field(default="Unknown", max_length=100)
+    speed: str = Field(default="Unknown", max_length=100, description="Like 'Moderate'.")
+    accuracy: str = Field(default="Unknown", max_length=100, description="Like 'Excellent'.")
+    memory_usage: str = Field(default="Unknown", max_length=100, description="Like 'High'.")
 
 
 class AddModel(CamelMessage):
-    """A model for the collection. A search result can be sent back as it is; unknown keys are ignored."""
+    """A model for the collection. A search result can be sent back as it is; unknown keys are ignored.
 
-    id: str = Field(min_length=1, max_length=200)
-    name: str | None = Field(default=None, max_length=200)
-    provider: str | None = Field(default=None, max_length=200)
-    category: str = Field(default="Text Generation", max_length=100)
-    description: str = Field(default="", max_length=4000)
-    parameters: str | None = Field(default=None, max_length=20)
-    context_length: int | None = Field(default=None, ge=1, le=LONGEST_CONTEXT)
-    license: str | None = Field(default=None, max_length=200)
-    download_size: str | None = Field(default=None, max_length=30)
-    gated: bool | None = None
-    tags: list[Tag] = Field(default=[], max_length=MOST_TAGS)
-    capabilities: list[Tag] = Field(default=[], max_length=MOST_TAGS)
+    What is left out the Hub is asked for, when it can be reached.
+    """
+
+    id: str = Field(min_length=1, max_length=200, description="By the Hub's rule: `name` or `owner/name`.")
+    name: str | None = Field(default=None, max_length=200, description="For people; made from the id.")
+    provider: str | None = Field(default=None, max_length=200, description="Who publishes it.")
+    category: str = Field(default="Text Generation", max_length=100, description="What it is for, in a word.")
+    description: str = Field(default="", max_length=4000, description="A sentence or more.")
+    parameters: str | None = Field(default=None, max_length=20, description="How many, like '117M'.")
+    context_length: int | None = Field(default=None, ge=1, le=LONGEST_CONTEXT, description="Tokens.")
+    license: str | None = Field(default=None, max_length=200, description="Its name or SPDX id.")
+    download_size: str | None = Field(default=None, max_length=30, description="Like '39.6 GB'.")
+    gated: bool | None = Field(default=None, description="Whether the Hub asks to accept terms first.")
+    tags: list[Tag] = Field(default=[], max_length=MOST_TAGS, description="Words to find it by.")
+    capabilities: list[Tag] = Field(default=[], max_length=MOST_TAGS, description="What it does well.")
     performance: Performance = Performance()
-    use_case: str = Field(default="", max_length=1000)
+    use_case: str = Field(default="", max_length=1000, description="What it is good for, in a sentence.")
 
 
 class Model(CamelMessage):

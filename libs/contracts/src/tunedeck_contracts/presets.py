@@ -9,8 +9,8 @@ from tunedeck_contracts.message import CamelMessage, Message, Timestamp
 class SavePreset(CamelMessage):
     """Settings to keep under a name. A name that was saved before gets the new settings."""
 
-    name: str = Field(min_length=1, max_length=200)
-    description: str = Field(default="", max_length=4000)
+    name: str = Field(min_length=1, max_length=200, description="What people call them.")
+    description: str = Field(default="", max_length=4000, description="What they are for.")
     hyperparameters: ChosenHyperparameters
 
     def to_json(self) -> bytes:

@@ -135,7 +135,7 @@ def _complete(operation: Document, *, is_public: bool) -> None:
         operation["security"] = [{"ApiKey": []}, {}]
         for status, example in _ACCESS.items():
             responses[status] = _error(int(status), example, _SCHEMA)
-    _describe(operation, _described().get(operation["operationId"], {}))
+    _describe(operation, described().get(operation["operationId"], {}))
     for status, response in responses.items():
         headers = response.setdefault("headers", {})
         headers["X-Correlation-Id"] = {"$ref": "#/components/headers/X-Correlation-Id"}
@@ -185,7 +185,7 @@ def _operations(document: Document) -> Iterator[tuple[str, Document]]:
 
 
 @cache
-def _described() -> dict[str, Document]:
+def described() -> dict[str, Document]:
     """What `operations/*.json` say, by operationId."""
     found: dict[str, Document] = {}
     for file in (resources.files("tunedeck_gateway") / "operations").iterdir():
