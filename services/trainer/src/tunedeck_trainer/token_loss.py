@@ -13,7 +13,7 @@ from torch.nn import functional
 from tunedeck_trainer.data import IGNORED
 
 _AGREEMENT = 1e-4
-_AGREEMENT_BF16 = 2e-2
+_AGREEMENT_OF_16_BITS = 2e-2
 
 
 def whole_loss_sum(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -52,7 +52,7 @@ def can_skip_questions(model: Any, inputs: dict[str, torch.Tensor]) -> bool:
         return False
     finally:
         model.train(was_training)
-    tolerance = _AGREEMENT_BF16 if model.dtype == torch.bfloat16 else _AGREEMENT
+    tolerance = _AGREEMENT if model.dtype == torch.float32 else _AGREEMENT_OF_16_BITS
     return bool(abs(whole - answers) <= tolerance * max(1.0, abs(whole)))
 
 
