@@ -1,28 +1,22 @@
 """The check of a CSV: what it finds, what it refuses, and in which row."""
 
-from collections.abc import Iterator
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tunedeck_catalog.csv_check import CsvCheck, CsvRefused, CsvReport, Mapping, check
-from tunedeck_catalog.csv_records import MAX_COLUMNS, MAX_ROW_BYTES
+from tests.support.file_checks import in_pieces, pairs_and_report
+from tunedeck_catalog.file_check import FileRefused, FileReport
+from tunedeck_catalog.reading import Mapping, Reading
+from tunedeck_catalog.record_reader import MAX_COLUMNS, MAX_ROW_CHARACTERS
 
 HEADER = b"input,output\n"
 
 
-def in_pieces(data: bytes, size: int = 7) -> Iterator[bytes]:
-    return (data[at : at + size] for at in range(0, len(data), size))
+def report(data: bytes, mapping: Mapping | None = None) -> FileReport:
+    return pairs_and_report(in_pieces(data), Reading(mapping or Mapping()))[1]
 
 
-def report(data: bytes, mapping: Mapping | None = None) -> CsvReport:
-    return check(in_pieces(data), mapping or Mapping())
-
-
-def refusal(data: bytes, piece: int = 64 * 1024) -> CsvRefused:
-    with pytest.raises(CsvRefused) as raised:
-        check(in_pieces(data, piece), Mapping())
+def refusal(data: bytes, piece: int = 64 * 1024) -> FileRefused:
+    with pytest.raises(FileRefused) as raised:
+        pairs_and_report(in_pieces(data, piece), Reading())
     return raised.value
 
 
@@ -42,7 +36,7 @@ def test_the_preview_has_five_rows_and_the_counts_the_whole_file() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 4096])
 def test_a_byte_order_mark_and_carriage_returns_are_no_part_of_the_content(size: int) -> None:
     data = b"\xef\xbb\xbfinput,output\r\n\xc3\xa4,b\r\nc,d"
-    pairs = list(CsvCheck(in_pieces(data, size), Mapping()).pairs())
+    pairs, _ = pairs_and_report(in_pieces(data, size), Reading())
     assert pairs == [("ä", "b"), ("c", "d")]
 
 
@@ -61,9 +55,9 @@ def test_blank_lines_are_counted_as_rows_and_left_out() -> None:
 
 def test_rows_of_another_length_are_found_and_left_out() -> None:
     data = HEADER + b"a,b\nc\nd,e,f\n"
-    checked = CsvCheck(in_pieces(data), Mapping())
-    assert list(checked.pairs()) == [("a", "b")]
-    assert [finding[:14] for finding in checked.report().findings] == ["Row 3: 1 cells", "Row 4: 3 cells"]
+    pairs, found = pairs_and_report(in_pieces(data), Reading())
+    assert pairs == [("a", "b")]
+    assert [finding[:14] for finding in found.findings] == ["Row 3: 1 cells", "Row 4: 3 cells"]
 
 
 def test_repeated_rows_name_the_first() -> None:
@@ -139,11 +133,17 @@ def test_a_required_column_that_is_there_twice_is_refused() -> None:
             'Row 3 has a quote (") that is never closed; the row starts on line 3',
         ),
         (b"input,output\ra,b\r", "a carriage return stands alone"),
-        (b"a," * MAX_COLUMNS + b"z\n", f"{MAX_COLUMNS + 1} columns"),
-        (HEADER + b"a," + b"x" * (MAX_ROW_BYTES + 1) + b"\n", "Row 2 has more than 1,048,576 bytes"),
-        (HEADER + b"x" * (3 * MAX_ROW_BYTES), "Row 2 has more than 1,048,576 bytes"),
-        (HEADER + b'a,"' + b"x,y\n" * MAX_ROW_BYTES, "starts on line 2, where a quote may not be closed"),
-        (b"," * (2 * MAX_ROW_BYTES), "Row 1 has more than 1,048,576 bytes"),
+        (b"input,output" + b",a" * (MAX_COLUMNS - 1) + b"\n", f"{MAX_COLUMNS + 1} columns"),
+        (
+            HEADER + b"a," + b"x" * (MAX_ROW_CHARACTERS + 1) + b"\n",
+            "Row 2 has more than 1,048,576 characters",
+        ),
+        (HEADER + b"x" * (3 * MAX_ROW_CHARACTERS), "Row 2 has more than 1,048,576 characters"),
+        (
+            HEADER + b'a,"' + b"x,y\n" * MAX_ROW_CHARACTERS,
+            "starts on line 2, where a quote may not be closed",
+        ),
+        (b"," * (2 * MAX_ROW_CHARACTERS), "Row 1 has more than 1,048,576 characters"),
     ],
 )
 def test_what_is_no_csv_is_refused_with_the_place(data: bytes, reason: str) -> None:
@@ -154,7 +154,7 @@ def test_what_is_no_csv_is_refused_with_the_place(data: bytes, reason: str) -> N
 
 def test_a_cell_larger_than_the_csv_modules_default_is_fine() -> None:
     cell = b"x" * 900_000
-    found = check(in_pieces(HEADER + b"a," + cell + b"\n", 64 * 1024), Mapping())
+    _, found = pairs_and_report(in_pieces(HEADER + b"a," + cell + b"\n", 64 * 1024), Reading())
     assert found.usable == 1
     assert len(found.head[0]["output"]) < 11_000
 
@@ -163,31 +163,3 @@ def test_a_refusal_late_in_the_file_still_shows_its_head() -> None:
     refused = refusal(HEADER + b"a,b\n" * 10 + b"\xff,b\n")
     assert "Row 12" in refused.reason
     assert refused.head == [{"input": "a", "output": "b"}] * 3
-
-
-csv_like = st.lists(
-    st.sampled_from([b"input", b"output", b",", b'"', b"\n", b"\r", b"a", b"\0", b"\xff", b"\xc3\xa4"])
-)
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    st.one_of(
-        st.binary(max_size=200), csv_like.map(b"".join), csv_like.map(lambda tail: HEADER + b"".join(tail))
-    )
-)
-def test_any_bytes_give_a_report_or_a_refusal(data: bytes) -> None:
-    checked = CsvCheck(in_pieces(data), Mapping())
-    refused: CsvRefused | None = None
-    try:
-        pairs = list(checked.pairs())
-    except CsvRefused as error:
-        refused = error
-    if refused is not None:
-        assert refused.reason.startswith("Failed to parse CSV file: ")
-        assert len(refused.head) <= 3
-        return
-    found = checked.report()
-    assert len(pairs) == found.usable <= found.rows
-    assert all(prompt.strip() and answer.strip() for prompt, answer in pairs)
-    assert len(found.findings) <= 101

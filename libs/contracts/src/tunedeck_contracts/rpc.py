@@ -12,6 +12,7 @@ from tunedeck_contracts import (
     presets,
     runs,
     telemetry,
+    tokens,
     training,
     training_mode,
     workflow,
@@ -57,6 +58,12 @@ DATASET_CREATE = Rpc(
     "catalog", "dataset", "create", datasets.CreateDataset, datasets.Dataset, FILE_CHECK, 201
 )
 DATASET_LIST = Rpc("catalog", "dataset", "list", datasets.ListDatasets, datasets.DatasetList)
+DATASET_GET = Rpc("catalog", "dataset", "get", datasets.GetDataset, datasets.Dataset)
+DATASET_ROWS = Rpc("catalog", "dataset", "rows", datasets.GetRows, datasets.RowPage, WRITE)
+DATASET_LOCATE = Rpc("catalog", "dataset", "locate", datasets.LocateFile, datasets.DatasetFile, FILE_CHECK)
+DATASET_TOKENS = Rpc("catalog", "dataset", "tokens", datasets.CountTokens, tokens.TokenStatistics, FILE_CHECK)
+DATASET_CHANGE = Rpc("catalog", "dataset", "change", datasets.ChangeDataset, datasets.Dataset, WRITE)
+DATASET_DELETE = Rpc("catalog", "dataset", "delete", datasets.DeleteDataset, datasets.DatasetDeleted, RESOLVE)
 DATASET_RESOLVE = Rpc(
     "catalog", "dataset", "resolve", datasets.ResolveDataset, datasets.ResolvedDataset, RESOLVE
 )

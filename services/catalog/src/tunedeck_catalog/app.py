@@ -7,6 +7,7 @@ from faststream.nats import NatsBroker
 from pymongo.errors import PyMongoError
 
 from tunedeck_catalog import handlers
+from tunedeck_catalog.dataset_files import DatasetFiles
 from tunedeck_catalog.datasets import Datasets
 from tunedeck_catalog.folders import ModelFolders
 from tunedeck_catalog.hub import Hub
@@ -22,6 +23,7 @@ from tunedeck_catalog.workflow import Workflow
 from tunedeck_chassis import mongo
 from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
 from tunedeck_chassis.broker import create_broker
+from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.health import health_router
 from tunedeck_chassis.service import run
 
@@ -70,7 +72,10 @@ class Catalog:
         broker = create_broker(self.settings, "catalog", self.blobs)
         uploads = Uploads(self.datasets, self.blobs)
         broker.context.set_global("uploads", uploads)
-        broker.context.set_global("datasets", Datasets(self.datasets, self.blobs, uploads))
+        datasets = Datasets(self.datasets, self.blobs, uploads)
+        broker.context.set_global("datasets", datasets)
+        files = DatasetFiles(datasets, self.datasets, self.blobs, Bus(broker))
+        broker.context.set_global("dataset_files", files)
         models = Models(self.models, self.hub, ModelFolders(self.settings.models_dir))
         broker.context.set_global("models", models)
         broker.context.set_global("presets", Presets(self.presets))

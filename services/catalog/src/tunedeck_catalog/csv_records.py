@@ -1,140 +1,119 @@
-"""CSV records out of bytes: strict UTF-8, limits, and the number of each row.
+"""CSV records out of bytes.
 
 Rows are numbered as a spreadsheet shows them: the header is row 1, and a cell
 with line breaks is still one row.
 """
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from io import StringIO
+from itertools import chain
 
-MAX_ROW_BYTES = 1024 * 1024
-MAX_COLUMNS = 200
-MAX_ROWS = 1_000_000
-
-_BOM = b"\xef\xbb\xbf"
-_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+from tunedeck_catalog.record_reader import MAX_ROW_CHARACTERS, Batch, RecordReader, whole_lines
 
 # The limit of the csv module is one for the process, 131,072 by default: a long
 # answer is legitimate, and a row's limit holds for its cells too.
-csv.field_size_limit(MAX_ROW_BYTES)
+csv.field_size_limit(MAX_ROW_CHARACTERS)
+
+# A line after the last: it becomes a record of its own, or part of a row whose quote is still open.
+# No text has a NUL.
+_END = "\0"
 
 
-class Unreadable(Exception):
-    """The bytes are no CSV in UTF-8 within the limits; the text says what and where."""
+class CsvRecords(RecordReader):
+    """Splits text at line feeds alone and parses each block of lines by one call into the csv module."""
 
+    name = "CSV"
 
-class CsvRecords:
-    """Iterates the records of a CSV, the header too; blank lines are counted and left out.
+    def __init__(self, encoding: str) -> None:
+        super().__init__(encoding)
+        self._lines = 0
 
-    Memory is bounded by one piece of input and one row. `row` is the number of
-    the record returned last.
+    @property
+    def columns(self) -> list[str]:
+        """The header's names without white space around them."""
+        return [name.strip() for name in self.header or ()]
 
-    Raises:
-        Unreadable: while iterating.
-    """
+    def _read(self, text: str, final: bool) -> Batch:
+        cut = whole_lines(text, final)
+        records, open_lines = self._parsed(text[:cut])
+        end = cut - _length_of_last_lines(text[:cut], open_lines)
+        self._rest = text[end:]
+        self._lines += text.count("\n", 0, end)
+        first = self.row + 1
+        self.row += len(records)
+        if len(text) > MAX_ROW_CHARACTERS:
+            self._check_lengths(records, first)
+        if final and self._rest:
+            row, line = self.row + 1, self._lines + 1
+            self._fail(f'Row {row} has a quote (") that is never closed; the row starts on line {line}')
+            self._rest = ""
+        return self._without_header(first, records)
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._lines = _Lines(pieces)
-        self._reader = csv.reader(self._lines)
-        self.row = 0
-
-    def __iter__(self) -> Iterator[list[str]]:
-        while True:
-            self.row += 1
-            self._lines.start_row(self.row)
-            record = self._next()
-            if record is None:
-                return
-            if record:
-                yield record
-
-    def _next(self) -> list[str] | None:
+    def _parsed(self, block: str) -> tuple[list[list[str]], int]:
+        """The whole records, and how many lines at the end belong to a row that is still open."""
+        if not block:
+            return [], 0
+        reader = csv.reader(chain(StringIO(block, newline="\n"), (_END,)))
         try:
-            record = next(self._reader, None)
+            records = list(reader)
         except csv.Error as error:
-            raise Unreadable(f"Row {self.row} cannot be read: {_explain(error)}") from None
-        if record is None:
-            return None
-        # A record is complete with its last line; only one with an open quote asks for a line after the end.
-        if self._lines.ended:
-            raise Unreadable(
-                f'Row {self.row} has a quote (") that is never closed; '
-                f"the row starts on line {self._lines.row_line}"
-            )
-        if len(record) > MAX_COLUMNS:
-            raise Unreadable(f"Row {self.row} has {len(record)} columns; {MAX_COLUMNS} is the limit")
-        if self.row > MAX_ROWS + 1:
-            raise Unreadable(f"The file has more than {MAX_ROWS:,} rows, which is the limit")
-        return record
+            return self._before(error, block), 0
+        last = records.pop()
+        if last == [_END]:
+            return records, 0
+        # Every line end of an open row stands inside quotes, and is kept there.
+        return records, max(1, sum(cell.count("\n") for cell in last))
+
+    def _before(self, error: csv.Error, block: str) -> list[list[str]]:
+        records = list(_until_error(block))
+        row = self.row + len(records) + 1
+        if "field limit" in str(error):
+            lines = sum(1 + sum(cell.count("\n") for cell in record) for record in records)
+            self._fail(_over_the_limit(row, self._lines + lines + 1))
+        else:
+            self._fail(f"Row {row} cannot be read: {_explain(error)}")
+        return records
+
+    def _check_lengths(self, records: list[list[str]], first: int) -> None:
+        for row, record in enumerate(records, start=first):
+            if sum(map(len, record)) > MAX_ROW_CHARACTERS:
+                self._fail(f"Row {row} has more than {MAX_ROW_CHARACTERS:,} characters")
+
+    def _without_header(self, first: int, records: list[list[str]]) -> Batch:
+        if self.header is not None:
+            return Batch(first, records)
+        for at, record in enumerate(records):
+            if record:
+                self.header = record
+                return Batch(first + at + 1, records[at + 1 :])
+        return Batch(first, [])
+
+    def _too_long(self) -> str:
+        return _over_the_limit(self.row + 1, self._lines + 1)
 
 
-class _Lines:
-    """Decoded lines with their ends, checked as they pass."""
-
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._split = _split_lines(pieces)
-        self._offset = 0
-        self._line = 0
-        self._row = 0
-        self._row_bytes = 0
-        self.row_line = 1
-        self.ended = False
-
-    def start_row(self, row: int) -> None:
-        self._row = row
-        self._row_bytes = 0
-        self.row_line = self._line + 1
-
-    def __iter__(self) -> "_Lines":
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._split, None)
-        if line is None:
-            self.ended = True
-            raise StopIteration
-        self._line += 1
-        self._row_bytes += len(line)
-        self._check_size()
-        text = self._decode(line)
-        self._offset += len(line)
-        return text
-
-    def _check_size(self) -> None:
-        if self._row_bytes > MAX_ROW_BYTES:
-            raise Unreadable(
-                f"Row {self._row} has more than {MAX_ROW_BYTES:,} bytes; "
-                f"it starts on line {self.row_line}, where a quote may not be closed"
-            )
-
-    def _decode(self, line: bytes) -> str:
-        if self._offset == 0 and line.startswith(_UTF16_BOMS):
-            raise Unreadable("The file is in UTF-16; save it as UTF-8")
-        if (nul := line.find(b"\0")) >= 0:
-            raise Unreadable(f"Row {self._row} has a NUL byte, at byte {self._offset + nul} of the file")
-        try:
-            return line.removeprefix(_BOM).decode() if self._offset == 0 else line.decode()
-        except UnicodeDecodeError as error:
-            bom = len(_BOM) if self._offset == 0 and line.startswith(_BOM) else 0
-            at = self._offset + bom + error.start
-            byte = error.object[error.start]
-            raise Unreadable(
-                f"Row {self._row} is not UTF-8: byte 0x{byte:02x} at byte {at} of the file; save it as UTF-8"
-            ) from None
+def _until_error(block: str) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(StringIO(block, newline="\n"))
+    except csv.Error:
+        return
 
 
-def _split_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines that end in LF, the last as it is. A line past the row limit comes in parts, to be refused."""
-    rest = b""
-    for piece in pieces:
-        *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            yield line + b"\n"
-        if len(rest) > MAX_ROW_BYTES:
-            yield rest
-            rest = b""
-    if rest:
-        yield rest
+def _length_of_last_lines(block: str, count: int) -> int:
+    """Characters of the last `count` lines of a block."""
+    if not count:
+        return 0
+    ended = block.removesuffix("\n")
+    parts = ended.rsplit("\n", count)
+    return len(block) - (len(parts[0]) + 1 if len(parts) > count else 0)
+
+
+def _over_the_limit(row: int, line: int) -> str:
+    return (
+        f"Row {row} has more than {MAX_ROW_CHARACTERS:,} characters; "
+        f"it starts on line {line}, where a quote may not be closed"
+    )
 
 
 def _explain(error: csv.Error) -> str:

@@ -1,18 +1,21 @@
 """Datasets: an upload's usable rows as JSON Lines, pinned by hash."""
 
 import asyncio
-import json
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 
-from tunedeck_catalog.csv_check import CsvCheck, CsvRefused, CsvReport
+from tunedeck_catalog.file_check import FileCheck, FileRefused, FileReport
+from tunedeck_catalog.reading import Mapping
 from tunedeck_catalog.records import SavedDataset, Upload
 from tunedeck_catalog.repository.datasets import DatasetRepository, IdTaken, SavedBefore
-from tunedeck_catalog.threads import convert_in_thread
+from tunedeck_catalog.rows import RowsBefore, json_lines
 from tunedeck_catalog.uploads import UPLOAD_LIFETIME, UploadRefused, Uploads
 from tunedeck_chassis.blobs import Blob, BlobStore
 from tunedeck_contracts.datasets import (
+    ChangeDataset,
     CreateDataset,
     Dataset,
     DatasetList,
@@ -24,7 +27,6 @@ from tunedeck_contracts.ids import is_safe_id, new_dataset_uid
 from tunedeck_contracts.message import utc_now
 
 MAX_DATASETS = 1000
-_BATCH_BYTES = 256 * 1024
 _SLUG_CHARACTERS = 50
 _NUMBERED_SUFFIXES = 20
 
@@ -48,8 +50,38 @@ class Datasets:
         if message.id is not None:
             await self._check_id(message.id)
         upload = await self._uploads.get(message.upload_id)
-        saved = await self._save(upload, message, automatic=False)
-        return saved.dataset
+        mapping = Mapping(
+            message.input_column or upload.reading.mapping.input,
+            message.output_column or upload.reading.mapping.output,
+        )
+        upload = replace(upload, reading=replace(upload.reading, mapping=mapping))
+        return (await self._save(upload, message, automatic=False)).dataset
+
+    async def get(self, reference: str) -> SavedDataset:
+        """By uid or id.
+
+        Raises:
+            NotFound: there is none.
+        """
+        saved = await self._repository.dataset(reference)
+        if saved is None:
+            raise _not_found(reference)
+        return saved
+
+    async def change(self, message: ChangeDataset) -> Dataset:
+        """Rename or retag; what is absent or null stays.
+
+        Raises:
+            NotFound: there is no such dataset.
+        """
+        saved = await self.get(message.dataset)
+        changes = message.model_dump(by_alias=False, exclude={"dataset"}, exclude_none=True)
+        if not changes:
+            return saved.dataset
+        changed = await self._repository.change_dataset(saved.dataset.uid, changes)
+        if changed is None:
+            raise _not_found(message.dataset)
+        return changed
 
     async def list(self) -> DatasetList:
         """The newest first, at most 1,000."""
@@ -88,48 +120,43 @@ class Datasets:
                 f"There is no dataset {reference!r}. Upload a CSV with POST /api/preview-csv "
                 "and save it with POST /api/datasets."
             ) from None
-        name = re.sub(r"\.csv$", "", upload.filename, flags=re.IGNORECASE).strip()[:200] or "Dataset"
+        name = PurePath(upload.filename).stem.strip()[:200] or "Dataset"
         message = CreateDataset(upload_id=upload.uid, name=name)
         try:
             return await self._save(upload, message, automatic=True)
         except SavedBefore:
-            saved = await self._repository.dataset(reference)
-            assert saved is not None
-            return saved
+            return await self.get(reference)
 
     async def _save(self, upload: Upload, message: CreateDataset, *, automatic: bool) -> SavedDataset:
-        blob, report = await self._store_rows(upload)
+        rows = await self._store_rows(upload)
         try:
-            return await self._insert(upload, message, blob, report, automatic)
+            return await self._insert(upload, message, rows, automatic)
         except (SavedBefore, TunedeckError):
             # Of any other failure it is not known whether the dataset was saved: its rows must stay.
-            await self._blobs.delete(blob.id)
+            await self._blobs.delete(rows.blob.id)
             raise
 
-    async def _store_rows(self, upload: Upload) -> tuple[Blob, CsvReport]:
-        checked: list[CsvCheck] = []
-
-        def convert(pieces: Iterator[bytes]) -> Iterator[bytes]:
-            checked.append(CsvCheck(pieces, upload.mapping))
-            return json_lines(checked[0].pairs())
-
-        rows = convert_in_thread(self._blobs.read(upload.blob_id), convert)
+    async def _store_rows(self, upload: Upload) -> "_StoredRows":
+        check = FileCheck(upload.reading)
+        index = RowsBefore()
+        rows = index.counted(_usable_rows(self._blobs.read(upload.blob_id), check))
         try:
             blob = await self._blobs.put(rows, filename=f"{upload.uid}.jsonl", keep_for=UPLOAD_LIFETIME)
-        except CsvRefused as refused:
+        except FileRefused as refused:
             raise UploadRefused(refused, upload.uid) from None
-        return blob, await asyncio.to_thread(checked[0].report)
+        return _StoredRows(blob, index.before, await asyncio.to_thread(check.report))
 
     async def _insert(
-        self, upload: Upload, message: CreateDataset, blob: Blob, report: CsvReport, automatic: bool
+        self, upload: Upload, message: CreateDataset, rows: "_StoredRows", automatic: bool
     ) -> SavedDataset:
         # Kept before it is referred to: a crash in between costs space, the other order a dataset.
-        await self._blobs.keep(blob.id)
+        await self._blobs.keep(rows.blob.id)
         for wanted in _ids(message):
             saved = SavedDataset(
-                dataset=_dataset(upload, message, report, wanted),
-                rows_blob=blob.id,
-                rows_sha256=blob.sha256,
+                dataset=_dataset(upload, message, rows.report, wanted),
+                rows_blob=rows.blob.id,
+                rows_sha256=rows.blob.sha256,
+                rows_before=rows.before,
                 upload_id=upload.uid,
                 automatic=automatic,
             )
@@ -142,17 +169,18 @@ class Datasets:
         raise Conflict(f"No free id was found for the name {message.name!r}; give one.")
 
 
-def json_lines(pairs: Iterator[tuple[str, str]]) -> Iterator[bytes]:
-    """The canonical rows: one object a line with `input` and `output`, UTF-8, in batches of about 256 KiB."""
-    batch = bytearray()
-    for prompt, answer in pairs:
-        row = {"input": prompt, "output": answer}
-        batch += json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-        if len(batch) >= _BATCH_BYTES:
-            yield bytes(batch)
-            batch.clear()
-    if batch:
-        yield bytes(batch)
+@dataclass(frozen=True)
+class _StoredRows:
+    blob: Blob
+    before: list[int]
+    report: FileReport
+
+
+async def _usable_rows(pieces: AsyncIterator[bytes], check: FileCheck) -> AsyncIterator[bytes]:
+    """The rows for training, made in threads from the file's pieces."""
+    async for piece in pieces:
+        yield await asyncio.to_thread(lambda data: json_lines(check.feed(data)), piece)
+    yield await asyncio.to_thread(lambda: json_lines(check.finish()))
 
 
 def slug(name: str) -> str:
@@ -178,7 +206,7 @@ def _ids(message: CreateDataset) -> Iterator[str]:
     yield f"{base}-{secrets.token_hex(4)}"
 
 
-def _dataset(upload: Upload, message: CreateDataset, report: CsvReport, wanted: str) -> Dataset:
+def _dataset(upload: Upload, message: CreateDataset, report: FileReport, wanted: str) -> Dataset:
     return Dataset(
         uid=new_dataset_uid(),
         id=wanted,
@@ -191,6 +219,10 @@ def _dataset(upload: Upload, message: CreateDataset, report: CsvReport, wanted: 
         created_at=utc_now(),
         validation=DatasetValidation(is_valid=True, has_required_columns=True, errors=report.findings),
     )
+
+
+def _not_found(reference: str) -> NotFound:
+    return NotFound(f"There is no dataset {reference!r}; GET /api/datasets lists what there is.")
 
 
 def _id_taken(wanted: str) -> Conflict:

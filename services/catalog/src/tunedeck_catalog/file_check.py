@@ -1,32 +1,28 @@
-"""The check of a whole CSV, and its rows for training, in one pass and bounded memory."""
+"""The check of a whole file, and its rows for training, in one pass and bounded memory."""
 
-import hashlib
 from array import array
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tunedeck_catalog.csv_records import CsvRecords, Unreadable
-from tunedeck_catalog.repetition import first_seen
+from tunedeck_catalog.csv_records import CsvRecords
+from tunedeck_catalog.findings import Findings, quoted
+from tunedeck_catalog.json_line_records import LEFT_OUT, JsonLineRecords
+from tunedeck_catalog.reading import Reading
+from tunedeck_catalog.record_reader import Batch, Unreadable
+from tunedeck_catalog.repetition import repetitions
+from tunedeck_contracts.datasets import FileFormat
 
-MAX_FINDINGS = 100
 PREVIEW_ROWS = 5
 REFUSED_ROWS = 3
 PREVIEW_CELL_CHARACTERS = 10_000
-_NAME_CHARACTERS = 60
+# Small enough for the processor's cache, large enough that work by the block is work in C.
+_SLICE_BYTES = 128 * 1024
 
 Row = dict[str, str]
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Mapping:
-    """Which columns hold the prompt and the answer."""
-
-    input: str = "input"
-    output: str = "output"
-
-
-@dataclass(frozen=True)
-class CsvReport:
+class FileReport:
     """What the check found. `rows` counts all of the data, `usable` what training gets."""
 
     columns: list[str]
@@ -36,7 +32,7 @@ class CsvReport:
     usable: int
 
 
-class CsvRefused(Exception):
+class FileRefused(Exception):
     """The file cannot become a dataset as it is; carries what could be read of it."""
 
     def __init__(self, reason: str, columns: list[str], head: list[Row]) -> None:
@@ -46,156 +42,164 @@ class CsvRefused(Exception):
         self.head = head
 
 
-class _Findings:
-    """Keeps the first hundred, counts the rest."""
+class FileCheck:
+    """One pass over a file that arrives in pieces: `feed` each, then `finish`, then ask for `report`.
 
-    def __init__(self) -> None:
-        self._listed: list[str] = []
-        self._more = 0
-
-    def add(self, finding: str) -> None:
-        if len(self._listed) < MAX_FINDINGS:
-            self._listed.append(finding)
-        else:
-            self._more += 1
-
-    def all(self) -> list[str]:
-        rest = [f"... and {self._more:,} more findings like these."] if self._more else []
-        return self._listed + rest
-
-
-class CsvCheck:
-    """One pass over a CSV.
-
-    Iterate `pairs()` to the end, then ask for `report()`. Rows with an empty
-    input or output, or with a wrong number of cells, are found and left out.
+    Rows with an empty input or output, or with a wrong number of cells, are found and left out.
     """
 
-    def __init__(self, pieces: Iterable[bytes], mapping: Mapping) -> None:
-        self._records = CsvRecords(pieces)
-        self._mapping = mapping
-        self._columns: list[str] = []
+    def __init__(self, reading: Reading) -> None:
+        self._mapping = reading.mapping
+        self._required = (reading.mapping.input, reading.mapping.output)
+        self._records = (
+            JsonLineRecords(reading.encoding, self._required)
+            if reading.format is FileFormat.JSONL
+            else CsvRecords(reading.encoding)
+        )
+        self._columns: list[str] | None = None
+        self._places = (0, 0)
+        self._missing: str | None = None
         self._head: list[Row] = []
-        self._findings = _Findings()
+        self._findings = Findings()
         self._rows = 0
         self._pair_rows = array("L")
-        self._pair_hashes = array("Q")
+        self._pair_hashes = array("q")
 
-    def pairs(self) -> Iterator[tuple[str, str]]:
-        """(input, output) of each usable row.
+    def feed(self, data: bytes) -> list[Pair]:
+        """(input, output) of the usable rows that these bytes complete.
 
         Raises:
-            CsvRefused: the file cannot be parsed, is empty, or lacks a column.
+            FileRefused: the file cannot be parsed, or lacks a column.
         """
-        try:
-            yield from self._pairs()
-        except Unreadable as error:
-            raise self._refused(str(error)) from None
+        pairs: list[Pair] = []
+        for start in range(0, len(data), _SLICE_BYTES):
+            pairs += self._taken(data[start : start + _SLICE_BYTES], final=False)
+        return pairs
 
-    def report(self) -> CsvReport:
+    def finish(self) -> list[Pair]:
+        """The pairs of the rows that the end of the file completes.
+
+        Raises:
+            FileRefused: as `feed`, or the file has no usable row.
+        """
+        pairs = self._taken(b"", final=True)
+        if self._columns is None:
+            raise self._refused("The file is empty")
+        if self._missing:
+            raise self._refused(self._missing)
+        if not self._rows:
+            raise self._refused("The file has a header and no rows")
+        if not self._pair_rows:
+            raise self._refused("No row has both an input and an output")
+        return pairs
+
+    def report(self) -> FileReport:
         """The findings of the whole file; those about repeated rows come last."""
-        for row, first in first_seen(self._pair_rows, self._pair_hashes, MAX_FINDINGS):
+        repeated = repetitions(self._pair_rows, self._pair_hashes, self._findings.room)
+        for row, first in repeated.listed:
             self._findings.add(f"Row {row}: the same input and output as row {first}.")
-        return CsvReport(
-            columns=self._columns,
+        self._findings.count(repeated.more)
+        return FileReport(
+            columns=self._columns or [],
             head=self._head,
             findings=self._findings.all(),
             rows=self._rows,
             usable=len(self._pair_rows),
         )
 
-    def _pairs(self) -> Iterator[tuple[str, str]]:
-        records = iter(self._records)
-        self._read_header(next(records, None))
-        if missing := self._missing():
-            self._read_head_only(records)
-            raise self._refused(missing)
-        at_input = self._columns.index(self._mapping.input)
-        at_output = self._columns.index(self._mapping.output)
-        for record in records:
-            self._rows += 1
-            if len(self._head) < PREVIEW_ROWS:
-                self._head.append(self._as_row(record))
-            if self._is_whole(record):
-                pair = record[at_input], record[at_output]
-                self._remember(pair)
-                yield pair
-        if not self._rows:
-            raise self._refused("The file has a header and no rows")
-        if not self._pair_rows:
-            raise self._refused("No row has both an input and an output")
+    def _taken(self, data: bytes, *, final: bool) -> list[Pair]:
+        batch = self._records.feed(data, final=final)
+        if self._columns is None and self._records.header is not None:
+            self._columns = self._records.columns
+            self._read_header(self._records.header, self._columns)
+        pairs: list[Pair] = []
+        if self._columns is not None:
+            self._look_at_head(batch, self._columns)
+            if not self._missing:
+                pairs = self._usable(batch, self._columns)
+        if self._missing and len(self._head) >= REFUSED_ROWS:
+            raise self._refused(self._missing)
+        try:
+            self._records.raise_failure()
+        except Unreadable as error:
+            # A missing column is the better reason to give.
+            raise self._refused(self._missing or str(error)) from None
+        return pairs
 
-    def _read_header(self, header: list[str] | None) -> None:
-        if header is None:
-            raise Unreadable("The file is empty")
-        self._columns = [name.strip() for name in header]
-        for position, (name, raw) in enumerate(zip(self._columns, header, strict=True), start=1):
-            if not name:
-                self._findings.add(f"Row 1: column {position} has no name.")
-            elif name != raw:
-                self._findings.add(f"Row 1: white space around the column name {_short(name)} is ignored.")
-            if name and name in self._columns[: position - 1]:
-                self._findings.add(f"Row 1: the column {_short(name)} is there more than once.")
+    def _read_header(self, header: list[str], columns: list[str]) -> None:
+        self._findings.of_header(header, columns)
+        self._missing = self._missing_of(columns)
+        if not self._missing:
+            self._places = columns.index(self._mapping.input), columns.index(self._mapping.output)
 
-    def _missing(self) -> str | None:
-        wanted = dict.fromkeys((self._mapping.input, self._mapping.output))
-        if twice := [name for name in wanted if self._columns.count(name) > 1]:
-            return f"The column {_short(twice[0])} is there more than once"
-        missing = [_short(name) for name in wanted if name not in self._columns]
+    def _missing_of(self, columns: list[str]) -> str | None:
+        wanted = dict.fromkeys(self._required)
+        if twice := [name for name in wanted if columns.count(name) > 1]:
+            return f"The column {quoted(twice[0])} is there more than once"
+        missing = [quoted(name) for name in wanted if name not in columns]
         if not missing:
             return None
         return f"Missing required {' and '.join(missing)} column{'s' if len(missing) > 1 else ''}"
 
-    def _read_head_only(self, records: Iterator[list[str]]) -> None:
-        try:
-            for _, record in zip(range(REFUSED_ROWS), records, strict=False):
-                self._head.append(self._as_row(record))
-        except Unreadable:
-            # The missing column is the better reason to give.
-            return
+    def _look_at_head(self, batch: Batch, columns: list[str]) -> None:
+        for record in batch.records:
+            if len(self._head) >= PREVIEW_ROWS:
+                return
+            if record:
+                self._head.append({name: _cut(cell) for name, cell in zip(columns, record, strict=False)})
 
-    def _is_whole(self, record: list[str]) -> bool:
-        row = self._records.row
-        if len(record) != len(self._columns):
-            self._findings.add(
-                f"Row {row}: {len(record)} cells where the header has {len(self._columns)}; "
-                "the row is left out of training."
-            )
+    def _usable(self, batch: Batch, columns: list[str]) -> list[Pair]:
+        records = batch.records
+        if not batch.left_out and set(map(len, records)) == {len(columns)}:
+            by_column = list(zip(*records, strict=True))
+            if not any(map(_has_empty, by_column)):
+                self._rows += len(records)
+                pairs = list(zip(by_column[self._places[0]], by_column[self._places[1]], strict=True))
+                self._remember(range(batch.first_row, batch.first_row + len(records)), pairs)
+                return pairs
+        return self._row_by_row(batch, columns)
+
+    def _row_by_row(self, batch: Batch, columns: list[str]) -> list[Pair]:
+        rows: list[int] = []
+        pairs: list[Pair] = []
+        for row, record in enumerate(batch.records, start=batch.first_row):
+            if not record:
+                continue
+            self._rows += 1
+            if (reason := batch.left_out.get(row)) is not None:
+                self._findings.add(reason)
+            elif self._is_whole(row, record, columns):
+                rows.append(row)
+                pairs.append((record[self._places[0]], record[self._places[1]]))
+        self._remember(rows, pairs)
+        return pairs
+
+    def _is_whole(self, row: int, record: list[str], columns: list[str]) -> bool:
+        if len(record) != len(columns):
+            cells = f"{len(record)} cells where the header has {len(columns)}"
+            self._findings.add(f"Row {row}: {cells}; {LEFT_OUT}")
             return False
-        empty = [name for name, cell in zip(self._columns, record, strict=True) if not cell.strip()]
-        left_out = any(name in (self._mapping.input, self._mapping.output) for name in empty)
+        empty = [name for name, cell in zip(columns, record, strict=True) if not cell.strip()]
+        is_left_out = any(name in self._required for name in empty)
         for name in empty:
-            ending = "; the row is left out of training." if left_out else "."
-            self._findings.add(f"Row {row}: {_short(name)} is empty{ending}")
-        return not left_out
+            self._findings.add(
+                f"Row {row}: {quoted(name)} is empty" + (f"; {LEFT_OUT}" if is_left_out else ".")
+            )
+        return not is_left_out
 
-    def _remember(self, pair: tuple[str, str]) -> None:
-        digest = hashlib.blake2b(f"{len(pair[0])}:{pair[0]}{pair[1]}".encode(), digest_size=8).digest()
-        self._pair_rows.append(self._records.row)
-        self._pair_hashes.append(int.from_bytes(digest))
+    def _remember(self, rows: "range | list[int]", pairs: list[Pair]) -> None:
+        # Python's own hash of text is keyed anew in each process: nobody can make rows that collide.
+        self._pair_rows.extend(rows)
+        self._pair_hashes.extend(map(hash, pairs))
 
-    def _as_row(self, record: list[str]) -> Row:
-        return {name: _cut(cell) for name, cell in zip(self._columns, record, strict=False)}
-
-    def _refused(self, reason: str) -> CsvRefused:
-        return CsvRefused(f"Failed to parse CSV file: {reason}", self._columns, self._head[:REFUSED_ROWS])
+    def _refused(self, reason: str) -> FileRefused:
+        text = f"Failed to parse {self._records.name} file: {reason}"
+        return FileRefused(text, self._columns or [], self._head[:REFUSED_ROWS])
 
 
-def check(pieces: Iterable[bytes], mapping: Mapping) -> CsvReport:
-    """Check a CSV without using its rows.
-
-    Raises:
-        CsvRefused: the file cannot become a dataset as it is.
-    """
-    found = CsvCheck(pieces, mapping)
-    for _ in found.pairs():
-        pass
-    return found.report()
+def _has_empty(cells: tuple[str, ...]) -> bool:
+    return "" in cells or any(map(str.isspace, cells))
 
 
 def _cut(cell: str) -> str:
     return cell if len(cell) <= PREVIEW_CELL_CHARACTERS else cell[:PREVIEW_CELL_CHARACTERS] + "…"
-
-
-def _short(name: str) -> str:
-    return f"'{name}'" if len(name) <= _NAME_CHARACTERS else f"'{name[:_NAME_CHARACTERS]}…'"

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from faststream import Context
 
+from tunedeck_catalog.dataset_files import DatasetFiles
 from tunedeck_catalog.datasets import Datasets
 from tunedeck_catalog.models import Models
 from tunedeck_catalog.presets import Presets
@@ -13,15 +14,23 @@ from tunedeck_chassis.broker import request_handler
 from tunedeck_chassis.requests import Router
 from tunedeck_contracts import rpc
 from tunedeck_contracts.datasets import (
+    ChangeDataset,
     CheckStoredUpload,
     CheckUpload,
     CreateDataset,
     CsvPreview,
     Dataset,
+    DatasetDeleted,
+    DatasetFile,
     DatasetList,
+    DeleteDataset,
+    GetDataset,
+    GetRows,
     ListDatasets,
+    LocateFile,
     ResolveDataset,
     ResolvedDataset,
+    RowPage,
 )
 from tunedeck_contracts.models import (
     AddModel,
@@ -52,6 +61,7 @@ router = Router()
 
 UploadsContext = Annotated[Uploads, Context("uploads")]
 DatasetsContext = Annotated[Datasets, Context("datasets")]
+DatasetFilesContext = Annotated[DatasetFiles, Context("dataset_files")]
 ModelsContext = Annotated[Models, Context("models")]
 PresetsContext = Annotated[Presets, Context("presets")]
 WorkflowContext = Annotated[Workflow, Context("workflow")]
@@ -79,6 +89,36 @@ async def create_dataset(message: CreateDataset, datasets: DatasetsContext) -> D
 async def list_datasets(message: ListDatasets, datasets: DatasetsContext) -> DatasetList:
     """`GET /api/datasets`."""
     return await datasets.list()
+
+
+@request_handler(router, rpc.DATASET_GET)
+async def get_dataset(message: GetDataset, datasets: DatasetsContext) -> Dataset:
+    """`GET /api/datasets/{uid}`."""
+    return (await datasets.get(message.dataset)).dataset
+
+
+@request_handler(router, rpc.DATASET_CHANGE)
+async def change_dataset(message: ChangeDataset, datasets: DatasetsContext) -> Dataset:
+    """`PATCH /api/datasets/{uid}`."""
+    return await datasets.change(message)
+
+
+@request_handler(router, rpc.DATASET_ROWS)
+async def list_rows(message: GetRows, files: DatasetFilesContext) -> RowPage:
+    """`GET /api/datasets/{uid}/rows`."""
+    return await files.rows(message)
+
+
+@request_handler(router, rpc.DATASET_LOCATE)
+async def locate_dataset_file(message: LocateFile, files: DatasetFilesContext) -> DatasetFile:
+    """`GET /api/datasets/{uid}/download`: the gateway streams the blob."""
+    return await files.locate(message)
+
+
+@request_handler(router, rpc.DATASET_DELETE)
+async def delete_dataset(message: DeleteDataset, files: DatasetFilesContext) -> DatasetDeleted:
+    """`DELETE /api/datasets/{uid}`."""
+    return await files.delete(message.dataset)
 
 
 @request_handler(router, rpc.DATASET_RESOLVE)

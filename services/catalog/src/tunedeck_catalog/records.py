@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from tunedeck_catalog.csv_check import Mapping
+from tunedeck_catalog.reading import Reading
 from tunedeck_contracts.datasets import Dataset
 
 
@@ -17,7 +17,7 @@ class Upload:
     sha256: str
     size: int
     is_new: bool
-    mapping: Mapping
+    reading: Reading
     expires_at: datetime
 
 
@@ -25,11 +25,15 @@ class Upload:
 class SavedDataset:
     """A dataset, with its rows as they are pinned for training.
 
-    `upload_id` is the upload it was made of; `automatic` when a job's reference to the upload made it.
+    `rows_before` has for each chunk of the rows' blob how many rows end before it.
+    `csv_blob` holds the rows as CSV, once that was asked for. `upload_id` is the upload it was made
+    of; `automatic` when a job's reference to the upload made it.
     """
 
     dataset: Dataset
     rows_blob: str
     rows_sha256: str
+    rows_before: list[int]
     upload_id: str
     automatic: bool
+    csv_blob: str | None = None

@@ -1,27 +1,33 @@
 """Which rows of a file are there more than once."""
 
 from array import array
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy
 import pandas
 
 
-def first_seen(rows: "array[int]", hashes: "array[int]", listed: int) -> Iterator[tuple[int, int]]:
-    """(row, the row it repeats) for every repetition; 16 bytes a row, and no text, are enough.
+@dataclass(frozen=True)
+class Repetitions:
+    """`listed` pairs a row with the first that it repeats; `more` counts the repetitions after them."""
+
+    listed: list[tuple[int, int]]
+    more: int
+
+
+def repetitions(rows: "array[int]", hashes: "array[int]", listed: int) -> Repetitions:
+    """The rows whose hash was there before; 16 bytes a row, and no text, are enough.
 
     `rows` are the row numbers, `hashes` one 64-bit hash for each. Two different
     rows with one hash are expected once in 37 million files of a million rows.
-    After `listed` repetitions the first row is not looked up but given as 0.
     """
-    keys = pandas.Series(numpy.frombuffer(hashes, dtype=numpy.uint64))
+    keys = pandas.Series(numpy.frombuffer(hashes, dtype=numpy.int64))
     repeated = numpy.flatnonzero(keys.duplicated().to_numpy())
-    if not len(repeated):
-        return
     shown = keys.iloc[repeated[:listed]]
     first = keys[keys.isin(shown)].drop_duplicates()
     first_by_key = dict(zip(first.to_numpy().tolist(), first.index.tolist(), strict=True))
-    for at, key in zip(repeated[:listed].tolist(), shown.tolist(), strict=True):
-        yield rows[at], rows[first_by_key[key]]
-    for at in repeated[listed:].tolist():
-        yield rows[at], 0
+    pairs = zip(repeated[:listed].tolist(), shown.tolist(), strict=True)
+    return Repetitions(
+        listed=[(rows[at], rows[first_by_key[key]]) for at, key in pairs],
+        more=max(0, len(repeated) - listed),
+    )

@@ -1,11 +1,14 @@
-"""Uploads: checked whole, shown in part, kept for a day."""
+"""Uploads: checked whole while they arrive, shown in part, kept for a day."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
-from tunedeck_catalog.csv_check import CsvRefused, CsvReport, Mapping, check
+from tunedeck_catalog.file_check import FileCheck, FileRefused, FileReport
+from tunedeck_catalog.reading import Mapping, Reading, format_of
 from tunedeck_catalog.records import Upload
 from tunedeck_catalog.repository.datasets import DatasetRepository
-from tunedeck_catalog.threads import read_in_thread
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_contracts.datasets import (
     CheckStoredUpload,
@@ -15,7 +18,6 @@ from tunedeck_contracts.datasets import (
     RefusedUpload,
 )
 from tunedeck_contracts.errors import BadRequest, NotFound
-from tunedeck_contracts.ids import new_upload_uid
 from tunedeck_contracts.message import utc_now
 
 UPLOAD_LIFETIME = timedelta(hours=24)
@@ -24,7 +26,7 @@ UPLOAD_LIFETIME = timedelta(hours=24)
 class UploadRefused(BadRequest):
     """The file cannot become a dataset as it is; what could be read of it goes with the answer."""
 
-    def __init__(self, refused: CsvRefused, upload_id: str) -> None:
+    def __init__(self, refused: FileRefused, upload_id: str) -> None:
         super().__init__(refused.reason)
         self._refused = refused
         self._upload_id = upload_id
@@ -42,44 +44,54 @@ class UploadRefused(BadRequest):
 
 
 class Uploads:
-    """Checks files that the gateway has put in the blob store."""
+    """Checks files that the gateway puts into the blob store."""
 
     def __init__(self, repository: DatasetRepository, blobs: BlobStore) -> None:
         self._repository = repository
         self._blobs = blobs
 
     async def check(self, message: CheckUpload) -> CsvPreview:
-        """Keep the upload, then check it: one that is refused can be checked again with its columns mapped.
+        """Check a file while it arrives, and keep it, refused or not.
+
+        Asked again with the same `upload_id` it does the same again.
 
         Raises:
             UploadRefused: it cannot be parsed, is empty, or lacks a column.
-            NotFound: the blob is not there.
+            NotFound: the upload was given up.
+            Unavailable: no more of it came for a minute.
         """
+        reading = Reading(
+            mapping=Mapping(message.input_column, message.output_column),
+            format=message.format or format_of(message.filename),
+            encoding=message.encoding,
+        )
+        outcome = await _checked(self._blobs.follow(message.blob_id), reading)
         blob = await self._blobs.stat(message.blob_id)
         upload = Upload(
-            uid=new_upload_uid(),
+            uid=message.upload_id,
             filename=message.filename,
             blob_id=blob.id,
             sha256=blob.sha256,
             size=blob.size,
-            is_new=await self._repository.first_sight(blob.sha256),
-            mapping=Mapping(message.input_column, message.output_column),
+            is_new=await self._repository.first_sight(blob.sha256, message.upload_id),
+            reading=reading,
             expires_at=utc_now() + UPLOAD_LIFETIME,
         )
-        await self._repository.insert_upload(upload)
-        return await self._preview(upload)
+        await self._repository.put_upload(upload)
+        return _answer(upload, outcome)
 
     async def recheck(self, message: CheckStoredUpload) -> CsvPreview:
-        """Check a kept upload again with other columns.
+        """Check a kept upload again, read in another way.
 
         Raises:
             UploadRefused: as in `check`.
             NotFound: there is no such upload any more.
         """
-        await self.get(message.upload_id)
-        mapping = Mapping(message.input_column, message.output_column)
-        await self._repository.map_upload(message.upload_id, mapping)
-        return await self._preview(await self.get(message.upload_id))
+        upload = await self.get(message.upload_id)
+        upload = replace(upload, reading=_changed(upload.reading, message))
+        await self._repository.read_upload_so(upload.uid, upload.reading)
+        outcome = await _checked(self._blobs.read(upload.blob_id), upload.reading)
+        return _answer(upload, outcome)
 
     async def get(self, uid: str) -> Upload:
         """A kept upload.
@@ -92,26 +104,49 @@ class Uploads:
             raise NotFound(f"There is no upload {uid!r}; uploads are kept for 24 hours. Send the file again.")
         return upload
 
-    async def _preview(self, upload: Upload) -> CsvPreview:
-        pieces = self._blobs.read(upload.blob_id)
-        try:
-            report = await read_in_thread(pieces, lambda data: check(data, upload.mapping))
-        except CsvRefused as refused:
-            raise UploadRefused(refused, upload.uid) from None
-        return _preview(upload, report)
+
+async def _checked(pieces: AsyncIterator[bytes], reading: Reading) -> FileReport | FileRefused:
+    """The check's outcome, known when the last piece is there: a refused file is kept whole too."""
+    check = FileCheck(reading)
+    refused: FileRefused | None = None
+    async for piece in pieces:
+        if refused is None:
+            try:
+                await asyncio.to_thread(check.feed, piece)
+            except FileRefused as error:
+                refused = error
+    if refused is not None:
+        return refused
+    try:
+        await asyncio.to_thread(check.finish)
+    except FileRefused as error:
+        return error
+    return await asyncio.to_thread(check.report)
 
 
-def _preview(upload: Upload, report: CsvReport) -> CsvPreview:
+def _changed(reading: Reading, message: CheckStoredUpload) -> Reading:
+    return Reading(
+        mapping=Mapping(
+            message.input_column or reading.mapping.input, message.output_column or reading.mapping.output
+        ),
+        format=message.format or reading.format,
+        encoding=message.encoding or reading.encoding,
+    )
+
+
+def _answer(upload: Upload, outcome: FileReport | FileRefused) -> CsvPreview:
+    if isinstance(outcome, FileRefused):
+        raise UploadRefused(outcome, upload.uid)
     return CsvPreview(
         filename=upload.filename,
-        columns=report.columns,
-        data=report.head,
-        validation_errors=report.findings,
+        columns=outcome.columns,
+        data=outcome.head,
+        validation_errors=outcome.findings,
         statistics=PreviewStatistics(
-            total_rows=report.rows,
-            total_columns=len(report.columns),
+            total_rows=outcome.rows,
+            total_columns=len(outcome.columns),
             file_size_kb=round(upload.size / 1024, 1),
-            preview_rows=len(report.head),
+            preview_rows=len(outcome.head),
             has_required_columns=True,
         ),
         is_new_upload=upload.is_new,

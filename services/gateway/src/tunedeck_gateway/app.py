@@ -16,7 +16,7 @@ from tunedeck_chassis.service import started
 from tunedeck_gateway import errors, openapi
 from tunedeck_gateway.bridge import Gateway
 from tunedeck_gateway.correlation import CorrelationMiddleware
-from tunedeck_gateway.routes import datasets, hyperparameters, jobs, models, training, workflow
+from tunedeck_gateway.routes import datasets, hyperparameters, jobs, models, training, uploads, workflow
 from tunedeck_gateway.routes.health import API_VERSION, health_routes
 from tunedeck_gateway.settings import GatewaySettings
 
@@ -66,6 +66,7 @@ def create_app(settings: GatewaySettings, monitor_port: int) -> PortSwitch:
         _MAIN_HEALTH,
         models.router,
         datasets.router,
+        uploads.router,
         hyperparameters.router,
         workflow.router,
         jobs.router,

@@ -8,7 +8,7 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
 from tunedeck_chassis.blobs import BlobStore
-from tunedeck_chassis.bus import Bus
+from tunedeck_chassis.bus import Bus, RawReply
 from tunedeck_contracts.errors import ErrorReply
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.rpc import Rpc
@@ -41,7 +41,11 @@ async def answer(gateway: Gateway, rpc: Rpc[Any, Any], message: Message) -> Resp
     Raises:
         Unavailable: it did not answer in time.
     """
-    reply = await gateway.bus.forward(rpc, message.to_json())
+    return respond(gateway, await gateway.bus.forward(rpc, message.to_json()))
+
+
+def respond(gateway: Gateway, reply: RawReply) -> Response:
+    """A service's reply as the HTTP response, its bytes untouched."""
     if reply.blob_id is not None:
         return StreamingResponse(gateway.blobs.read(reply.blob_id), status_code=reply.status, media_type=JSON)
     return Response(reply.body, status_code=reply.status, media_type=JSON, headers=retry_header(reply.status))

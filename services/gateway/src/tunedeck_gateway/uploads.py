@@ -20,7 +20,8 @@ _MOST_FIELDS = 20
 class FileUpload:
     """One `multipart/form-data` body with one file in the part `file`, and small text fields.
 
-    Read `chunks()` to the end first; `filename` is then known, and so are the `fields`.
+    `filename` is known with the first of the `chunks()`, and so are the fields before the file; those
+    after it at the end.
     """
 
     def __init__(self, request: Request, limit: int) -> None:
@@ -34,9 +35,10 @@ class FileUpload:
         self._part = ""
         self._is_file = False
         self._has_ended = False
+        self._number_of_fields = 0
         self.found_file = False
         self.filename = ""
-        self.fields: dict[str, bytes] = {}
+        self._fields: dict[str, list[bytes]] = {}
         self._parser = MultipartParser(
             _boundary(request),
             {
@@ -69,9 +71,9 @@ class FileUpload:
         if not self.found_file:
             raise BadRequest("The request has no file: send it as the multipart part `file`.")
 
-    def text(self, name: str, default: str) -> str:
-        """A text field of the form."""
-        return self.fields.get(name, default.encode()).decode("utf-8", "replace")
+    def form(self) -> dict[str, str]:
+        """The text fields that have arrived; of a name that came twice, both, with a comma between."""
+        return {name: b",".join(parts).decode("utf-8", "replace") for name, parts in self._fields.items()}
 
     def _on_part_begin(self) -> None:
         self._headers = {}
@@ -95,20 +97,29 @@ class FileUpload:
                 raise BadRequest("The request has more than one file; send one.")
             self.found_file = True
             self.filename = _display_name(options[b"filename"])
-        elif len(self.fields) >= _MOST_FIELDS:
-            raise BadRequest("The form has too many fields.")
+            return
+        self._number_of_fields += 1
+        if self._number_of_fields > _MOST_FIELDS:
+            raise BadRequest(f"The form has more than {_MOST_FIELDS} fields.")
+        self._fields.setdefault(self._part, []).append(b"")
 
     def _on_end(self) -> None:
         self._has_ended = True
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if not self._is_file:
-            self.fields[self._part] = (self.fields.get(self._part, b"") + data[start:end])[:_LONGEST_FIELD]
+            self._add_to_field(data[start:end])
             return
         self._size += end - start
         if self._size > self._limit:
             raise PayloadTooLarge(f"File size exceeds maximum allowed size of {self._limit} bytes")
         self._ready.append(data[start:end])
+
+    def _add_to_field(self, data: bytes) -> None:
+        parts = self._fields[self._part]
+        parts[-1] += data
+        if len(parts[-1]) > _LONGEST_FIELD:
+            raise BadRequest(f"The field {self._part!r} has more than {_LONGEST_FIELD:,} bytes.")
 
 
 def _boundary(request: Request) -> bytes:

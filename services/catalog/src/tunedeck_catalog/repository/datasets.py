@@ -1,13 +1,19 @@
 """Uploads and datasets."""
 
-from pymongo import ASCENDING, DESCENDING
+from datetime import timedelta
+from typing import Any
+
+from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from tunedeck_catalog.csv_check import Mapping
+from tunedeck_catalog.reading import Mapping, Reading
 from tunedeck_catalog.records import SavedDataset, Upload
 from tunedeck_chassis.mongo import Client, Document
-from tunedeck_contracts.datasets import Dataset
+from tunedeck_contracts.datasets import Dataset, FileFormat
 from tunedeck_contracts.message import utc_now
+from tunedeck_contracts.text_encodings import UTF_8
+
+_HIDDEN_FOR = timedelta(minutes=1)
 
 
 class IdTaken(Exception):
@@ -36,28 +42,25 @@ class DatasetRepository:
             [("automatic_of", ASCENDING)], unique=True, sparse=True, name="automatic_of"
         )
 
-    async def first_sight(self, sha256: str) -> bool:
-        """Note a file's hash; True if it was never noted before."""
-        result = await self._seen.update_one(
-            {"_id": sha256}, {"$setOnInsert": {"at": utc_now()}}, upsert=True
+    async def first_sight(self, sha256: str, upload_uid: str) -> bool:
+        """Note a file's hash; True if this upload is the first with it, however often it is asked."""
+        await self._seen.update_one(
+            {"_id": sha256}, {"$setOnInsert": {"at": utc_now(), "upload": upload_uid}}, upsert=True
         )
-        return result.upserted_id is not None
+        return await self._seen.find_one({"_id": sha256, "upload": upload_uid}) is not None
 
-    async def insert_upload(self, upload: Upload) -> None:
+    async def put_upload(self, upload: Upload) -> None:
         """Keep an upload until its time is over."""
-        await self._uploads.insert_one(
-            {
-                "_id": upload.uid,
-                "filename": upload.filename,
-                "blob_id": upload.blob_id,
-                "sha256": upload.sha256,
-                "size": upload.size,
-                "is_new": upload.is_new,
-                "input_column": upload.mapping.input,
-                "output_column": upload.mapping.output,
-                "expires_at": upload.expires_at,
-            }
-        )
+        document = {
+            "filename": upload.filename,
+            "blob_id": upload.blob_id,
+            "sha256": upload.sha256,
+            "size": upload.size,
+            "is_new": upload.is_new,
+            "expires_at": upload.expires_at,
+            **_reading_fields(upload.reading),
+        }
+        await self._uploads.replace_one({"_id": upload.uid}, document, upsert=True)
 
     async def upload(self, uid: str) -> Upload | None:
         """One upload, or None."""
@@ -71,15 +74,13 @@ class DatasetRepository:
             sha256=found["sha256"],
             size=found["size"],
             is_new=found["is_new"],
-            mapping=Mapping(found["input_column"], found["output_column"]),
+            reading=_to_reading(found),
             expires_at=found["expires_at"],
         )
 
-    async def map_upload(self, uid: str, mapping: Mapping) -> None:
-        """Remember which columns hold input and output."""
-        await self._uploads.update_one(
-            {"_id": uid}, {"$set": {"input_column": mapping.input, "output_column": mapping.output}}
-        )
+    async def read_upload_so(self, uid: str, reading: Reading) -> None:
+        """Remember how the upload is to be read."""
+        await self._uploads.update_one({"_id": uid}, {"$set": _reading_fields(reading)})
 
     async def insert_dataset(self, saved: SavedDataset) -> None:
         """Store a dataset.
@@ -93,6 +94,7 @@ class DatasetRepository:
             **saved.dataset.model_dump(by_alias=False, exclude={"uid"}),
             "rows_blob": saved.rows_blob,
             "rows_sha256": saved.rows_sha256,
+            "rows_before": saved.rows_before,
             "upload_id": saved.upload_id,
         }
         if saved.automatic:
@@ -104,12 +106,47 @@ class DatasetRepository:
             raise SavedBefore if "automatic_of" in keys else IdTaken from None
 
     async def dataset(self, reference: str) -> SavedDataset | None:
-        """By uid, else by id, else the first that was made of this upload; or None."""
+        """By uid, else by id, else the first that was made of this upload; or None.
+
+        One that is being deleted is not there.
+        """
         for key in ("_id", "id", "upload_id"):
-            found = await self._datasets.find_one({key: reference}, sort=[("created_at", ASCENDING)])
+            found = await self._datasets.find_one(
+                {key: reference, **_there()}, sort=[("created_at", ASCENDING)]
+            )
             if found is not None:
                 return _to_saved(found)
         return None
+
+    async def change_dataset(self, uid: str, changes: Document) -> Dataset | None:
+        """Set fields; None if it is not there any more."""
+        found = await self._datasets.find_one_and_update(
+            {"_id": uid, **_there()}, {"$set": changes}, return_document=ReturnDocument.AFTER
+        )
+        return _to_saved(found).dataset if found else None
+
+    async def set_csv_blob(self, uid: str, blob_id: str) -> str | None:
+        """Note where the rows are as CSV, unless that is noted; returns what is noted then, or None."""
+        await self._datasets.update_one(
+            {"_id": uid, "csv_blob": None, **_there()}, {"$set": {"csv_blob": blob_id}}
+        )
+        found = await self._datasets.find_one({"_id": uid, **_there()}, {"csv_blob": True})
+        return found["csv_blob"] if found else None
+
+    async def hide(self, uid: str) -> SavedDataset | None:
+        """Nobody finds the dataset for a minute, in which it is deleted; None if it is not there."""
+        found = await self._datasets.find_one_and_update(
+            {"_id": uid, **_there()}, {"$set": {"hidden_until": utc_now() + _HIDDEN_FOR}}
+        )
+        return _to_saved(found) if found else None
+
+    async def show(self, uid: str) -> None:
+        """End `hide`."""
+        await self._datasets.update_one({"_id": uid}, {"$unset": {"hidden_until": ""}})
+
+    async def remove(self, uid: str) -> None:
+        """Remove a dataset's document."""
+        await self._datasets.delete_one({"_id": uid})
 
     async def has_id(self, wanted: str) -> bool:
         """Whether a dataset has this id."""
@@ -117,8 +154,32 @@ class DatasetRepository:
 
     async def datasets(self, limit: int) -> list[Dataset]:
         """The newest first."""
-        cursor = self._datasets.find().sort([("created_at", DESCENDING), ("_id", DESCENDING)]).limit(limit)
+        cursor = (
+            self._datasets.find(_there()).sort([("created_at", DESCENDING), ("_id", DESCENDING)]).limit(limit)
+        )
         return [_to_saved(document).dataset async for document in cursor]
+
+
+def _there() -> Document:
+    hidden: dict[str, Any] = {"$gt": utc_now()}
+    return {"hidden_until": {"$not": hidden}}
+
+
+def _reading_fields(reading: Reading) -> Document:
+    return {
+        "input_column": reading.mapping.input,
+        "output_column": reading.mapping.output,
+        "format": reading.format.value,
+        "encoding": reading.encoding,
+    }
+
+
+def _to_reading(found: Document) -> Reading:
+    return Reading(
+        mapping=Mapping(found["input_column"], found["output_column"]),
+        format=FileFormat(found.get("format", FileFormat.CSV)),
+        encoding=found.get("encoding", UTF_8),
+    )
 
 
 def _to_saved(document: Document) -> SavedDataset:
@@ -126,6 +187,8 @@ def _to_saved(document: Document) -> SavedDataset:
         dataset=Dataset.model_validate({**document, "uid": document["_id"]}),
         rows_blob=document["rows_blob"],
         rows_sha256=document["rows_sha256"],
+        rows_before=document.get("rows_before", [0]),
         upload_id=document["upload_id"],
         automatic="automatic_of" in document,
+        csv_blob=document.get("csv_blob"),
     )

@@ -3,91 +3,25 @@
 import asyncio
 import hashlib
 import json
-import uuid
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tunedeck_catalog.app import Catalog
-from tunedeck_catalog.settings import CatalogSettings
-from tunedeck_chassis.bus import Bus
-from tunedeck_chassis.provisioning import provision
-from tunedeck_chassis.service import started
+from tests.support.catalog_service import RunningCatalog, unique_csv
 from tunedeck_contracts import rpc
 from tunedeck_contracts.datasets import (
     CheckStoredUpload,
-    CheckUpload,
     CreateDataset,
-    CsvPreview,
     ListDatasets,
     RefusedUpload,
     ResolveDataset,
 )
 from tunedeck_contracts.errors import Conflict, NotFound, ValidationFailed
 from tunedeck_contracts.health import CheckHealth
-from tunedeck_contracts.message import Message
-from tunedeck_contracts.rpc import Rpc
 
 pytestmark = pytest.mark.connected
 
 
-@dataclass(frozen=True)
-class Running:
-    """The service at work, and a client of it."""
-
-    catalog: Catalog
-    bus: Bus
-
-    async def blob(self, data: bytes, name: str = "my data.csv") -> CheckUpload:
-        async def once() -> AsyncIterator[bytes]:
-            yield data
-
-        blob = await self.catalog.blobs.put(once(), filename=name)
-        return CheckUpload(filename=name, blob_id=blob.id, sha256=blob.sha256, size=blob.size)
-
-    async def preview(self, data: bytes, name: str = "my data.csv") -> CsvPreview:
-        return await self.bus.request(rpc.UPLOAD_CHECK, await self.blob(data, name))
-
-    async def listed(self, request: Rpc[Any, Any], message: Message) -> list[dict[str, Any]]:
-        """An answer that is a bare list, as the gateway passes it on."""
-        reply = await self.bus.forward(request, message.to_json())
-        assert reply.status == 200
-        listed: list[dict[str, Any]] = json.loads(reply.body)
-        return listed
-
-    async def refused(self, data: bytes) -> RefusedUpload:
-        message = await self.blob(data)
-        reply = await self.bus.forward(rpc.UPLOAD_CHECK, message.to_json())
-        assert reply.status == 400
-        return RefusedUpload.model_validate_json(reply.body)
-
-
-@pytest.fixture
-async def running(nats_url: str, mongo_url: str, tmp_path: Path) -> AsyncIterator[Running]:
-    settings = CatalogSettings(
-        nats_url=nats_url,
-        mongo_url=mongo_url,
-        catalog_database=f"catalog_{uuid.uuid4().hex[:8]}",
-        models_dir=tmp_path / "models",
-    )
-    await provision(nats_url)
-    catalog = Catalog(settings)
-    async with started(catalog.broker, catalog.prepare):
-        yield Running(catalog, Bus(catalog.broker))
-    await catalog.client.drop_database(settings.catalog_database)
-    await catalog.close()
-
-
-def unique_csv(rows: int = 3) -> bytes:
-    """A file that was never seen before."""
-    mark = uuid.uuid4().hex
-    return b"input,output\n" + b"".join(f"{mark} {n},answer {n}\n".encode() for n in range(rows))
-
-
-async def test_preview_then_dataset_then_what_a_job_pins(running: Running) -> None:
+async def test_preview_then_dataset_then_what_a_job_pins(running: RunningCatalog) -> None:
     data = unique_csv(7) + b"no answer,\n"
     preview = await running.preview(data)
     assert preview.columns == ["input", "output"]
@@ -115,14 +49,14 @@ async def test_preview_then_dataset_then_what_a_job_pins(running: Running) -> No
     assert (await running.catalog.blobs.stat(resolved.rows_blob)).sha256 == resolved.rows_sha256
 
 
-async def test_the_same_bytes_are_no_new_upload(running: Running) -> None:
+async def test_the_same_bytes_are_no_new_upload(running: RunningCatalog) -> None:
     data = unique_csv()
     first, second = await running.preview(data), await running.preview(data)
     assert (first.is_new_upload, second.is_new_upload) == (True, False)
     assert first.upload_id != second.upload_id
 
 
-async def test_a_refused_upload_can_have_its_columns_mapped(running: Running) -> None:
+async def test_a_refused_upload_can_have_its_columns_mapped(running: RunningCatalog) -> None:
     refused = await running.refused(b"question,answer\n1,a\n2,b\n3,c\n4,d\n")
     assert refused.detail == "Failed to parse CSV file: Missing required 'input' and 'output' columns"
     assert refused.columns == ["question", "answer"]
@@ -136,7 +70,7 @@ async def test_a_refused_upload_can_have_its_columns_mapped(running: Running) ->
     assert resolved.rows == 4
 
 
-async def test_what_is_no_csv_is_refused_and_saved_by_nobody(running: Running) -> None:
+async def test_what_is_no_csv_is_refused_and_saved_by_nobody(running: RunningCatalog) -> None:
     refused = await running.refused(b"input,output\n\xff\xfe,x\n")
     assert "is not UTF-8" in refused.detail
     message = CreateDataset(upload_id=refused.upload_id, name="Broken")
@@ -147,7 +81,7 @@ async def test_what_is_no_csv_is_refused_and_saved_by_nobody(running: Running) -
     assert await running.catalog.client["tunedeck_blobs"]["fs.files"].count_documents({}) == before
 
 
-async def test_a_reference_to_an_upload_saves_it_once_however_many_ask(running: Running) -> None:
+async def test_a_reference_to_an_upload_saves_it_once_however_many_ask(running: RunningCatalog) -> None:
     preview = await running.preview(unique_csv(), "Support questions.csv")
     asked = [
         running.bus.request(rpc.DATASET_RESOLVE, ResolveDataset(reference=preview.upload_id))
@@ -160,7 +94,7 @@ async def test_a_reference_to_an_upload_saves_it_once_however_many_ask(running: 
     ]
 
 
-async def test_ids_are_unique(running: Running) -> None:
+async def test_ids_are_unique(running: RunningCatalog) -> None:
     preview = await running.preview(unique_csv())
 
     async def create(**given: str) -> str:
@@ -174,14 +108,14 @@ async def test_ids_are_unique(running: Running) -> None:
         await create(id="no/slug")
 
 
-async def test_unknown_uploads_and_datasets(running: Running) -> None:
+async def test_unknown_uploads_and_datasets(running: RunningCatalog) -> None:
     with pytest.raises(NotFound, match="24 hours"):
         await running.bus.request(rpc.DATASET_CREATE, CreateDataset(upload_id="upload_1", name="x"))
     with pytest.raises(NotFound, match="preview-csv"):
         await running.bus.request(rpc.DATASET_RESOLVE, ResolveDataset(reference="test-dataset"))
 
 
-async def test_requests_are_answered_while_a_large_file_is_checked(running: Running) -> None:
+async def test_requests_are_answered_while_a_large_file_is_checked(running: RunningCatalog) -> None:
     message = await running.blob(b"input,output\n" + b'"a, long enough question","an answer"\n' * 300_000)
     check = asyncio.create_task(running.bus.request(rpc.UPLOAD_CHECK, message))
     answers = 0
@@ -194,7 +128,7 @@ async def test_requests_are_answered_while_a_large_file_is_checked(running: Runn
     assert answers > 3
 
 
-async def test_health_names_the_versions(running: Running) -> None:
+async def test_health_names_the_versions(running: RunningCatalog) -> None:
     health = await running.bus.request(rpc.health_check("catalog"), CheckHealth())
     assert health.status == "healthy"
     assert "pandas" in health.packages
