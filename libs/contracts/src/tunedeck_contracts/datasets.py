@@ -8,7 +8,7 @@ from pydantic import Field
 from tunedeck_contracts.errors import ErrorReply
 from tunedeck_contracts.message import CamelMessage, Message, Timestamp
 from tunedeck_contracts.text_encodings import UTF_8, Encoding
-from tunedeck_contracts.tokens import TokenStatistics
+from tunedeck_contracts.tokens import DEFAULT_MAX_LENGTH, TokenStatistics
 
 Tag = Annotated[str, Field(min_length=1, max_length=100)]
 
@@ -231,7 +231,7 @@ class CountTokens(Message):
 
     dataset: str
     model: str = Field(min_length=1, max_length=200)
-    max_length: int = Field(default=512, ge=1, le=10_000_000)
+    max_length: int = Field(default=DEFAULT_MAX_LENGTH, ge=1, le=10_000_000)
 
 
 class ResolveDataset(Message):

@@ -2,7 +2,10 @@
 
 from pydantic import Field
 
+from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.message import Message
+
+DEFAULT_MAX_LENGTH: int = Hyperparameters().max_length
 
 
 class HistogramBar(Message):

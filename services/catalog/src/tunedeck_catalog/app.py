@@ -18,6 +18,7 @@ from tunedeck_catalog.repository.models import ModelRepository
 from tunedeck_catalog.repository.presets import PresetRepository
 from tunedeck_catalog.repository.workflow import WorkflowRepository
 from tunedeck_catalog.settings import CatalogSettings
+from tunedeck_catalog.token_counts import TokenCounts
 from tunedeck_catalog.uploads import Uploads
 from tunedeck_catalog.workflow import Workflow
 from tunedeck_chassis import mongo
@@ -29,7 +30,7 @@ from tunedeck_chassis.service import run
 
 log = structlog.get_logger()
 
-PACKAGES = ("faststream", "huggingface_hub", "pandas", "pymongo")
+PACKAGES = ("faststream", "huggingface_hub", "pandas", "pymongo", "tokenizers")
 
 
 class Catalog:
@@ -70,13 +71,15 @@ class Catalog:
 
     def _create_broker(self) -> NatsBroker:
         broker = create_broker(self.settings, "catalog", self.blobs)
-        uploads = Uploads(self.datasets, self.blobs)
+        folders = ModelFolders(self.settings.models_dir)
+        token_counts = TokenCounts(folders, self.hub)
+        uploads = Uploads(self.datasets, self.blobs, token_counts)
         broker.context.set_global("uploads", uploads)
         datasets = Datasets(self.datasets, self.blobs, uploads)
         broker.context.set_global("datasets", datasets)
-        files = DatasetFiles(datasets, self.datasets, self.blobs, Bus(broker))
+        files = DatasetFiles(datasets, self.datasets, self.blobs, token_counts, Bus(broker))
         broker.context.set_global("dataset_files", files)
-        models = Models(self.models, self.hub, ModelFolders(self.settings.models_dir))
+        models = Models(self.models, self.hub, folders)
         broker.context.set_global("models", models)
         broker.context.set_global("presets", Presets(self.presets))
         broker.context.set_global("workflow", Workflow(self.workflow, self.datasets, models))

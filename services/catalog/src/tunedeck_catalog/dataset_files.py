@@ -6,13 +6,16 @@ from contextlib import suppress
 from datetime import timedelta
 
 from tunedeck_catalog.datasets import Datasets
+from tunedeck_catalog.file_check import Pair
 from tunedeck_catalog.records import SavedDataset
 from tunedeck_catalog.repository.datasets import DatasetRepository
 from tunedeck_catalog.rows import CSV_HEADER, csv_lines, page, pairs_of, place_of, whole_lines
+from tunedeck_catalog.token_counts import TokenCounts
 from tunedeck_chassis.blobs import Blob, BlobStore
 from tunedeck_chassis.bus import Bus
 from tunedeck_contracts import rpc
 from tunedeck_contracts.datasets import (
+    CountTokens,
     DatasetDeleted,
     DatasetFile,
     FileFormat,
@@ -24,6 +27,7 @@ from tunedeck_contracts.datasets import (
 )
 from tunedeck_contracts.errors import Conflict, NotFound
 from tunedeck_contracts.jobs import FindJobsUsing
+from tunedeck_contracts.tokens import TokenStatistics
 
 _MEDIA_TYPES = {FileFormat.CSV: "text/csv; charset=utf-8", FileFormat.JSONL: "application/jsonl"}
 _NAMED_JOBS = 5
@@ -33,10 +37,18 @@ _UNUSED_FOR = timedelta(hours=24)
 class DatasetFiles:
     """What becomes of the blobs of saved datasets."""
 
-    def __init__(self, datasets: Datasets, repository: DatasetRepository, blobs: BlobStore, bus: Bus) -> None:
+    def __init__(
+        self,
+        datasets: Datasets,
+        repository: DatasetRepository,
+        blobs: BlobStore,
+        token_counts: TokenCounts,
+        bus: Bus,
+    ) -> None:
         self._datasets = datasets
         self._repository = repository
         self._blobs = blobs
+        self._token_counts = token_counts
         self._bus = bus
 
     async def rows(self, message: GetRows) -> RowPage:
@@ -75,6 +87,23 @@ class DatasetFiles:
             blob_id=blob.id,
             sha256=blob.sha256,
             size=blob.size,
+        )
+
+    async def count_tokens(self, message: CountTokens) -> TokenStatistics:
+        """Token lengths of the rows by a model's tokenizer.
+
+        Raises:
+            NotFound: there is no such dataset.
+            TunedeckError: the tokenizer cannot be had.
+        """
+        saved = await self._datasets.get(message.dataset)
+        blob = await self._blobs.stat(saved.rows_blob)
+        return await self._token_counts.count(
+            message.model,
+            _pairs(self._blobs.read(saved.rows_blob)),
+            rows=saved.dataset.rows,
+            size=blob.size,
+            max_length=message.max_length,
         )
 
     async def delete(self, reference: str) -> DatasetDeleted:
@@ -143,5 +172,10 @@ class DatasetFiles:
 
 async def _as_csv(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield CSV_HEADER
+    async for pairs in _pairs(pieces):
+        yield await asyncio.to_thread(csv_lines, pairs)
+
+
+async def _pairs(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[Pair]]:
     async for lines in whole_lines(pieces):
-        yield await asyncio.to_thread(lambda data: csv_lines(pairs_of(data)), lines)
+        yield await asyncio.to_thread(pairs_of, lines)

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from tunedeck_catalog.file_check import FileCheck, FileRefused, FileReport
+from tunedeck_catalog.file_check import FileCheck, FileRefused, FileReport, Pair
 from tunedeck_catalog.reading import Mapping
 from tunedeck_catalog.records import SavedDataset, Upload
 from tunedeck_catalog.repository.datasets import DatasetRepository, IdTaken, SavedBefore
 from tunedeck_catalog.rows import RowsBefore, json_lines
-from tunedeck_catalog.uploads import UPLOAD_LIFETIME, UploadRefused, Uploads
+from tunedeck_catalog.uploads import UPLOAD_LIFETIME, UploadRefused, Uploads, usable_pairs
 from tunedeck_chassis.blobs import Blob, BlobStore
 from tunedeck_contracts.datasets import (
     ChangeDataset,
@@ -139,7 +139,7 @@ class Datasets:
     async def _store_rows(self, upload: Upload) -> "_StoredRows":
         check = FileCheck(upload.reading)
         index = RowsBefore()
-        rows = index.counted(_usable_rows(self._blobs.read(upload.blob_id), check))
+        rows = index.counted(_as_lines(usable_pairs(self._blobs.read(upload.blob_id), check)))
         try:
             blob = await self._blobs.put(rows, filename=f"{upload.uid}.jsonl", keep_for=UPLOAD_LIFETIME)
         except FileRefused as refused:
@@ -176,11 +176,9 @@ class _StoredRows:
     report: FileReport
 
 
-async def _usable_rows(pieces: AsyncIterator[bytes], check: FileCheck) -> AsyncIterator[bytes]:
-    """The rows for training, made in threads from the file's pieces."""
-    async for piece in pieces:
-        yield await asyncio.to_thread(lambda data: json_lines(check.feed(data)), piece)
-    yield await asyncio.to_thread(lambda: json_lines(check.finish()))
+async def _as_lines(batches: AsyncIterator[list[Pair]]) -> AsyncIterator[bytes]:
+    async for pairs in batches:
+        yield await asyncio.to_thread(json_lines, pairs)
 
 
 def slug(name: str) -> str:

@@ -17,6 +17,7 @@ from tunedeck_contracts.datasets import (
     ChangeDataset,
     CheckStoredUpload,
     CheckUpload,
+    CountTokens,
     CreateDataset,
     CsvPreview,
     Dataset,
@@ -49,6 +50,7 @@ from tunedeck_contracts.models import (
     SearchModels,
 )
 from tunedeck_contracts.presets import GetHyperparameters, ListPresets, Preset, PresetList, SavePreset
+from tunedeck_contracts.tokens import TokenStatistics
 from tunedeck_contracts.workflow import (
     GetJobConfiguration,
     GetMetadata,
@@ -113,6 +115,12 @@ async def list_rows(message: GetRows, files: DatasetFilesContext) -> RowPage:
 async def locate_dataset_file(message: LocateFile, files: DatasetFilesContext) -> DatasetFile:
     """`GET /api/datasets/{uid}/download`: the gateway streams the blob."""
     return await files.locate(message)
+
+
+@request_handler(router, rpc.DATASET_TOKENS)
+async def count_tokens(message: CountTokens, files: DatasetFilesContext) -> TokenStatistics:
+    """`GET /api/datasets/{uid}/tokens`."""
+    return await files.count_tokens(message)
 
 
 @request_handler(router, rpc.DATASET_DELETE)

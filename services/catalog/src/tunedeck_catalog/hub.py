@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from httpx2 import Response, TransportError
@@ -22,6 +23,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, not
     hf_raise_for_status,
 )
 
+from tunedeck_catalog.hub_files import tokenizer_file
 from tunedeck_catalog.model_config import context_length, positions
 from tunedeck_catalog.model_names import name_of, provider_of
 from tunedeck_contracts.errors import Conflict, NotFound, TunedeckError, Unavailable
@@ -30,6 +32,7 @@ from tunedeck_contracts.models import LONGEST_TAG, MOST_TAGS, FoundModel
 SEARCH_SECONDS = 8.0
 RESOLVE_SECONDS = 8.0
 DETAILS_SECONDS = 3.0
+DOWNLOAD_SECONDS = 40.0
 CONFIG_BYTES = 1024 * 1024
 CACHE_SECONDS = 60.0
 CACHE_ENTRIES = 256
@@ -115,6 +118,10 @@ class Hub:
         except TunedeckError:
             return found
         return replace(found, context_length=context_length(config))
+
+    async def tokenizer(self, model_id: str) -> Path:
+        """The model's tokenizer.json in the Hub's cache; see `tokenizer_file` for what else it raises."""
+        return await self._ask(lambda: tokenizer_file(model_id, self._api.endpoint), DOWNLOAD_SECONDS)
 
     def close(self) -> None:
         """Let the threads go."""

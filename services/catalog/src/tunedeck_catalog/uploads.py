@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 
-from tunedeck_catalog.file_check import FileCheck, FileRefused, FileReport
+from tunedeck_catalog.file_check import FileCheck, FileRefused, FileReport, Pair
 from tunedeck_catalog.reading import Mapping, Reading, format_of
 from tunedeck_catalog.records import Upload
 from tunedeck_catalog.repository.datasets import DatasetRepository
+from tunedeck_catalog.token_counts import TokenCounts
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_contracts.datasets import (
     CheckStoredUpload,
@@ -19,6 +20,7 @@ from tunedeck_contracts.datasets import (
 )
 from tunedeck_contracts.errors import BadRequest, NotFound
 from tunedeck_contracts.message import utc_now
+from tunedeck_contracts.tokens import DEFAULT_MAX_LENGTH, TokenStatistics
 
 UPLOAD_LIFETIME = timedelta(hours=24)
 
@@ -46,8 +48,9 @@ class UploadRefused(BadRequest):
 class Uploads:
     """Checks files that the gateway puts into the blob store."""
 
-    def __init__(self, repository: DatasetRepository, blobs: BlobStore) -> None:
+    def __init__(self, repository: DatasetRepository, blobs: BlobStore, token_counts: TokenCounts) -> None:
         self._repository = repository
+        self._token_counts = token_counts
         self._blobs = blobs
 
     async def check(self, message: CheckUpload) -> CsvPreview:
@@ -59,12 +62,16 @@ class Uploads:
             UploadRefused: it cannot be parsed, is empty, or lacks a column.
             NotFound: the upload was given up.
             Unavailable: no more of it came for a minute.
+            TunedeckError: the model's tokenizer is asked for and cannot be had.
         """
         reading = Reading(
             mapping=Mapping(message.input_column, message.output_column),
             format=message.format or format_of(message.filename),
             encoding=message.encoding,
         )
+        if message.model is not None:
+            # An unknown model is told before the file has come.
+            await self._token_counts.tokenizer(message.model)
         outcome = await _checked(self._blobs.follow(message.blob_id), reading)
         blob = await self._blobs.stat(message.blob_id)
         upload = Upload(
@@ -78,7 +85,7 @@ class Uploads:
             expires_at=utc_now() + UPLOAD_LIFETIME,
         )
         await self._repository.put_upload(upload)
-        return _answer(upload, outcome)
+        return await self._answer(upload, outcome, message.model)
 
     async def recheck(self, message: CheckStoredUpload) -> CsvPreview:
         """Check a kept upload again, read in another way.
@@ -86,12 +93,13 @@ class Uploads:
         Raises:
             UploadRefused: as in `check`.
             NotFound: there is no such upload any more.
+            TunedeckError: the model's tokenizer is asked for and cannot be had.
         """
         upload = await self.get(message.upload_id)
         upload = replace(upload, reading=_changed(upload.reading, message))
         await self._repository.read_upload_so(upload.uid, upload.reading)
         outcome = await _checked(self._blobs.read(upload.blob_id), upload.reading)
-        return _answer(upload, outcome)
+        return await self._answer(upload, outcome, message.model)
 
     async def get(self, uid: str) -> Upload:
         """A kept upload.
@@ -103,6 +111,30 @@ class Uploads:
         if upload is None or upload.expires_at <= utc_now():
             raise NotFound(f"There is no upload {uid!r}; uploads are kept for 24 hours. Send the file again.")
         return upload
+
+    async def _answer(
+        self, upload: Upload, outcome: FileReport | FileRefused, model: str | None
+    ) -> CsvPreview:
+        if isinstance(outcome, FileRefused):
+            raise UploadRefused(outcome, upload.uid)
+        statistics = None
+        if model is not None:
+            pairs = usable_pairs(self._blobs.read(upload.blob_id), FileCheck(upload.reading))
+            statistics = await self._token_counts.count(
+                model, pairs, rows=outcome.usable, size=upload.size, max_length=DEFAULT_MAX_LENGTH
+            )
+        return _preview(upload, outcome, statistics)
+
+
+async def usable_pairs(pieces: AsyncIterator[bytes], check: FileCheck) -> AsyncIterator[list[Pair]]:
+    """The rows for training, made in threads from the file's pieces.
+
+    Raises:
+        FileRefused: the file cannot become a dataset as it is.
+    """
+    async for piece in pieces:
+        yield await asyncio.to_thread(check.feed, piece)
+    yield await asyncio.to_thread(check.finish)
 
 
 async def _checked(pieces: AsyncIterator[bytes], reading: Reading) -> FileReport | FileRefused:
@@ -134,9 +166,7 @@ def _changed(reading: Reading, message: CheckStoredUpload) -> Reading:
     )
 
 
-def _answer(upload: Upload, outcome: FileReport | FileRefused) -> CsvPreview:
-    if isinstance(outcome, FileRefused):
-        raise UploadRefused(outcome, upload.uid)
+def _preview(upload: Upload, outcome: FileReport, token_statistics: TokenStatistics | None) -> CsvPreview:
     return CsvPreview(
         filename=upload.filename,
         columns=outcome.columns,
@@ -151,4 +181,5 @@ def _answer(upload: Upload, outcome: FileReport | FileRefused) -> CsvPreview:
         ),
         is_new_upload=upload.is_new,
         upload_id=upload.uid,
+        token_statistics=token_statistics,
     )

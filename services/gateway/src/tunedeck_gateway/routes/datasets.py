@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from tunedeck_contracts import rpc
 from tunedeck_contracts.datasets import (
     ChangeDataset,
+    CountTokens,
     CreateDataset,
     Dataset,
     DatasetChanges,
@@ -23,6 +24,7 @@ from tunedeck_contracts.datasets import (
     RefusedUpload,
 )
 from tunedeck_contracts.ids import checked_id
+from tunedeck_contracts.tokens import DEFAULT_MAX_LENGTH
 from tunedeck_gateway.bridge import Gateway, answer, documented, gateway_of, respond
 from tunedeck_gateway.intake import Intake, read_json, validated
 from tunedeck_gateway.openapi import error_responses
@@ -111,6 +113,20 @@ async def download_dataset(
         return Response(status_code=304, headers=headers)
     headers["Content-Length"] = str(file.size)
     return StreamingResponse(gateway.blobs.read(file.blob_id), media_type=file.media_type, headers=headers)
+
+
+@router.get("/{uid}/tokens", **documented(rpc.DATASET_TOKENS, 404, 409))
+async def count_tokens(
+    gateway: Here,
+    uid: Uid,
+    model: Annotated[str, Query(min_length=1, max_length=200, description="Whose `tokenizer.json` counts.")],
+    max_length: Annotated[
+        int, Query(ge=1, le=10_000_000, description="Count the rows that are longer.")
+    ] = DEFAULT_MAX_LENGTH,
+) -> Response:
+    """Token lengths of the rows: mean, percentiles, histogram, and how many are over `max_length`."""
+    wanted = CountTokens(dataset=checked_id("dataset", uid), model=model, max_length=max_length)
+    return await answer(gateway, rpc.DATASET_TOKENS, wanted)
 
 
 @router.patch("/{uid}", **documented(rpc.DATASET_CHANGE, 404))
