@@ -10,7 +10,6 @@ from typing import Any
 
 import nats
 import pytest
-from faststream.nats import NatsRouter
 from nats.js.api import ConsumerConfig
 from pymongo.errors import ServerSelectionTimeoutError
 
@@ -20,6 +19,7 @@ from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
 from tunedeck_chassis.broker import create_broker, event_handler, request_handler
 from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.provisioning import Misprovisioned, assert_provisioned, consumer_config, provision
+from tunedeck_chassis.requests import Router
 from tunedeck_chassis.service import started
 from tunedeck_chassis.settings import ServiceSettings
 from tunedeck_contracts import subjects
@@ -64,7 +64,7 @@ def ask_rpc() -> Rpc[Ask, Say]:
 
 @asynccontextmanager
 async def serving(
-    nats_url: str, router: NatsRouter, mongo_url: str | None = None, **context: Any
+    nats_url: str, router: Router, mongo_url: str | None = None, **context: Any
 ) -> AsyncIterator[Bus]:
     """A service with these handlers on the real servers."""
     await provision(nats_url)
@@ -80,7 +80,7 @@ async def serving(
 
 
 async def test_a_request_is_answered_with_the_replys_bytes_and_status(nats_url: str) -> None:
-    rpc, router = ask_rpc(), NatsRouter()
+    rpc, router = ask_rpc(), Router()
 
     @request_handler(router, rpc)
     async def echo(message: Ask) -> Say:
@@ -97,7 +97,7 @@ async def test_a_request_is_answered_with_the_replys_bytes_and_status(nats_url: 
 async def test_a_failed_request_is_answered_and_tells_no_secret(
     nats_url: str, raised: Exception, told: type[Exception]
 ) -> None:
-    rpc, router = ask_rpc(), NatsRouter()
+    rpc, router = ask_rpc(), Router()
 
     @request_handler(router, rpc)
     async def fail(message: Ask) -> Say:
@@ -111,7 +111,7 @@ async def test_a_failed_request_is_answered_and_tells_no_secret(
 
 @pytest.mark.parametrize("body", [b"{", b"{}", b"[1]", b"\xff"])
 async def test_a_malformed_request_is_answered_with_what_is_wrong(nats_url: str, body: bytes) -> None:
-    rpc, router = ask_rpc(), NatsRouter()
+    rpc, router = ask_rpc(), Router()
 
     @request_handler(router, rpc)
     async def echo(message: Ask) -> Say:
@@ -124,7 +124,7 @@ async def test_a_malformed_request_is_answered_with_what_is_wrong(nats_url: str,
 
 
 async def test_six_slow_requests_are_handled_at_once(nats_url: str) -> None:
-    rpc, router = ask_rpc(), NatsRouter()
+    rpc, router = ask_rpc(), Router()
     together = asyncio.Barrier(6)
 
     @request_handler(router, rpc)
@@ -139,7 +139,7 @@ async def test_six_slow_requests_are_handled_at_once(nats_url: str) -> None:
 
 
 async def test_a_reply_of_6_mb_goes_through_the_blob_store(nats_url: str, mongo_url: str) -> None:
-    rpc, router = ask_rpc(), NatsRouter()
+    rpc, router = ask_rpc(), Router()
     large = "x" * (6 * 1024 * 1024)
 
     @request_handler(router, rpc)
@@ -158,7 +158,7 @@ async def test_a_reply_of_6_mb_goes_through_the_blob_store(nats_url: str, mongo_
 
 
 async def test_a_request_to_nobody_is_unavailable_within_its_time(nats_url: str) -> None:
-    async with serving(nats_url, NatsRouter()) as bus:
+    async with serving(nats_url, Router()) as bus:
         before = time.monotonic()
         with pytest.raises(Unavailable, match="probe service"):
             await bus.request(ask_rpc(), Ask(text="x"), timeout=0.5)
@@ -188,7 +188,7 @@ async def _parked(nats_url: str) -> list[DeadLetter]:
 
 
 async def test_a_transient_error_brings_the_message_again(nats_url: str) -> None:
-    router, handled, uid = NatsRouter(), asyncio.Event(), uuid.uuid4().hex
+    router, handled, uid = Router(), asyncio.Event(), uuid.uuid4().hex
     seen: list[bytes] = []
 
     @event_handler(router, TELEMETRY_JOBS)
@@ -207,7 +207,7 @@ async def test_a_transient_error_brings_the_message_again(nats_url: str) -> None
 
 
 async def test_a_malformed_message_is_parked_and_the_next_is_handled(nats_url: str) -> None:
-    router, handled, uid = NatsRouter(), asyncio.Event(), uuid.uuid4().hex
+    router, handled, uid = Router(), asyncio.Event(), uuid.uuid4().hex
 
     @event_handler(router, TELEMETRY_JOBS)
     async def decode(body: bytes) -> None:
@@ -272,7 +272,7 @@ async def test_an_outage_of_the_database_uses_up_no_delivery(
     nats_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outages, "TRY_AGAIN_SECONDS", 0.01)
-    router, handled, uid = NatsRouter(), asyncio.Event(), uuid.uuid4().hex
+    router, handled, uid = Router(), asyncio.Event(), uuid.uuid4().hex
     attempts = {"single": 0, "batch": 0}
 
     def away(kind: str) -> None:

@@ -1,26 +1,24 @@
-"""Builds the broker, and registers handlers with the options that FastStream's defaults lack."""
+"""Builds the broker, and registers the handlers of requests and of streams."""
 
-import json
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
 
 from faststream import AckPolicy
-from faststream.nats import JStream, NatsBroker, NatsRouter, PullSub
+from faststream.nats import JStream, NatsBroker, PullSub
 
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_chassis.connection import ClosedGuard, connection_options
 from tunedeck_chassis.middleware import ServiceMiddleware
 from tunedeck_chassis.parking import Parking
 from tunedeck_chassis.replies import Replies
+from tunedeck_chassis.requests import RequestServer, Router
 from tunedeck_chassis.settings import ServiceSettings
-from tunedeck_contracts.errors import ValidationFailed
 from tunedeck_contracts.rpc import Rpc
 from tunedeck_contracts.streams import Consumer
 
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 
-REQUEST_WORKERS = 64
 GRACEFUL_TIMEOUT = 10.0
 
 
@@ -29,7 +27,7 @@ def create_broker(settings: ServiceSettings, service: str, blobs: BlobStore | No
 
     `blobs` takes the replies that are too large for the bus. The guard that
     ends the process when the connection closes for good is in the broker's
-    context as `closed_guard`.
+    context as `closed_guard`, what answers requests as `request_server`.
     """
     guard = ClosedGuard()
     broker = NatsBroker(
@@ -40,30 +38,27 @@ def create_broker(settings: ServiceSettings, service: str, blobs: BlobStore | No
         **connection_options(service),
     )
     parking = Parking(broker, service)
-    broker.add_middleware(partial(ServiceMiddleware, replies=Replies(blobs), parking=parking))
+    broker.add_middleware(partial(ServiceMiddleware, parking=parking))
     broker.context.set_global("closed_guard", guard)
+    broker.context.set_global("request_server", RequestServer(broker, Replies(blobs)))
     broker.context.set_global("parking", parking)
     return broker
 
 
-def request_handler(router: NatsRouter, rpc: Rpc[Any, Any]) -> Callable[[Handler], Handler]:
+def request_handler(router: Router, rpc: Rpc[Any, Any]) -> Callable[[Handler], Handler]:
     """Register a free function that answers one request: `async def get(message: GetJob, ...) -> Job`.
 
-    The replicas of a service share its requests by the queue group. Each
-    handles many at a time: by default FastStream would handle one.
+    The replicas of a service share its requests; each handles many at a time.
     """
-    subscriber = router.subscriber(
-        rpc.subject, queue=rpc.service, max_workers=REQUEST_WORKERS, decoder=_decoded
-    )
 
     def register(handler: Handler) -> Handler:
-        subscriber(handler)
+        router.add_request(rpc, handler)
         return handler
 
     return register
 
 
-def event_handler(router: NatsRouter, consumer: Consumer) -> Callable[[Handler], Handler]:
+def event_handler(router: Router, consumer: Consumer) -> Callable[[Handler], Handler]:
     """Register a free function for the messages of a durable, one at a time and in order.
 
     It takes `body: bytes` and decodes it. A pydantic ValidationError or a
@@ -84,13 +79,6 @@ def event_handler(router: NatsRouter, consumer: Consumer) -> Callable[[Handler],
         return handler
 
     return register
-
-
-async def _decoded(message: Any) -> Any:
-    try:
-        return json.loads(message.body)
-    except ValueError as error:
-        raise ValidationFailed(f"The request is not JSON: {error}.") from error
 
 
 async def _undecoded(message: Any) -> Any:

@@ -3,9 +3,8 @@
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
 
-from faststream.nats import NatsRouter
-
 from tunedeck_chassis.broker import request_handler
+from tunedeck_chassis.requests import Router
 from tunedeck_contracts.health import CheckHealth, Health
 from tunedeck_contracts.rpc import health_check
 
@@ -13,9 +12,9 @@ Check = Callable[[], Awaitable[str | None]]
 """Says in a sentence what is wrong, or None."""
 
 
-def health_router(service: str, checks: Sequence[Check], packages: Sequence[str]) -> NatsRouter:
+def health_router(service: str, checks: Sequence[Check], packages: Sequence[str]) -> Router:
     """A router that answers the health check: unhealthy while any check has something to say."""
-    router = NatsRouter()
+    router = Router()
     versions = {name: version(name) for name in packages}
 
     @request_handler(router, health_check(service))

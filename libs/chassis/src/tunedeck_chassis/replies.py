@@ -1,9 +1,8 @@
 """How a request is answered: the message's own bytes, or a reference when they are too large for the bus."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import timedelta
-
-from faststream.nats import NatsResponse
 
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_contracts.cloudevents import BLOB, STATUS
@@ -14,18 +13,26 @@ from tunedeck_contracts.streams import INLINE_REPLY_LIMIT
 _REFERENCE_LIFETIME = timedelta(minutes=10)
 
 
+@dataclass(frozen=True)
+class Reply:
+    """What goes back over the bus."""
+
+    body: bytes
+    headers: dict[str, str]
+
+
 class Replies:
     """Encodes replies. Without a blob store, a reply above the limit is an error."""
 
     def __init__(self, blobs: BlobStore | None) -> None:
         self._blobs = blobs
 
-    async def success(self, message: Message, status: int) -> NatsResponse:
+    async def success(self, message: Message, status: int) -> Reply:
         """The reply to a request that succeeded; `status` is its HTTP status."""
         body = message.to_json()
         headers = {STATUS: str(status), "content-type": "application/json"}
         if len(body) <= INLINE_REPLY_LIMIT:
-            return NatsResponse(body, headers=headers)
+            return Reply(body, headers)
         if self._blobs is None:
             return self.failure(
                 InsufficientStorage(
@@ -33,12 +40,12 @@ class Replies:
                 ).reply()
             )
         blob = await self._blobs.put(_once(body), filename="reply.json", keep_for=_REFERENCE_LIFETIME)
-        return NatsResponse(b"", headers={**headers, BLOB: blob.id})
+        return Reply(b"", {**headers, BLOB: blob.id})
 
-    def failure(self, reply: ErrorReply) -> NatsResponse:
+    def failure(self, reply: ErrorReply) -> Reply:
         """The reply to a request that failed."""
         headers = {STATUS: str(reply.status_code), "content-type": "application/json"}
-        return NatsResponse(reply.to_json(), headers=headers)
+        return Reply(reply.to_json(), headers)
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:

@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import structlog
 from faststream.nats import NatsBroker
 
+from tunedeck_chassis.broker import GRACEFUL_TIMEOUT
 from tunedeck_chassis.loop_watch import watched_event_loop
 from tunedeck_chassis.provisioning import Misprovisioned, assert_provisioned
+from tunedeck_chassis.requests import RequestServer
 
 log = structlog.get_logger()
 
@@ -50,6 +52,7 @@ async def started(
     broker: NatsBroker, prepare: Callable[[], Awaitable[None]] | None = None
 ) -> AsyncIterator[None]:
     """The broker, connected to a provisioned server, with its handlers at work; stopped in order."""
+    requests: RequestServer = broker.context.get("request_server")
     async with watched_event_loop():
         await broker.connect()
         try:
@@ -57,10 +60,12 @@ async def started(
             if prepare is not None:
                 await prepare()
             await broker.start()
+            await requests.start()
             log.info("started")
             yield
         finally:
             broker.context.get("closed_guard").stopping = True
+            await requests.stop(GRACEFUL_TIMEOUT)
             await broker.stop()
             log.info("stopped")
 
