@@ -6,9 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
-
-import nats
 
 from tunedeck_chassis import mongo
 from tunedeck_chassis.batches import BatchConsumer
@@ -17,12 +14,10 @@ from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.provisioning import provision
 from tunedeck_chassis.service import started
 from tunedeck_contracts import subjects
-from tunedeck_contracts.cloudevents import STATUS, event
-from tunedeck_contracts.errors import ErrorReply
+from tunedeck_contracts.cloudevents import event
 from tunedeck_contracts.events import JobEvent, JobEventType
 from tunedeck_contracts.jobs import Status
-from tunedeck_contracts.message import Message, utc_now
-from tunedeck_contracts.rpc import Rpc
+from tunedeck_contracts.message import utc_now
 from tunedeck_contracts.streams import TELEMETRY_TRAINING
 from tunedeck_contracts.subjects import TrainingKind
 from tunedeck_contracts.telemetry import Stored
@@ -167,20 +162,3 @@ async def until(true: Callable[[], Awaitable[bool]], seconds: float = 10) -> Non
     async with asyncio.timeout(seconds):
         while not await true():
             await asyncio.sleep(0.02)
-
-
-@asynccontextmanager
-async def answering(nats_url: str, rpc: Rpc[Any, Any], reply: Message) -> AsyncIterator[None]:
-    """Stands for another service: the same answer to every request of one kind."""
-    client = await nats.connect(nats_url)
-    status = reply.status_code if isinstance(reply, ErrorReply) else rpc.status
-
-    async def answer(message: nats.aio.msg.Msg) -> None:
-        await client.publish(message.reply, reply.to_json(), headers={STATUS: str(status)})
-
-    await client.subscribe(rpc.subject, cb=answer)
-    await client.flush()
-    try:
-        yield
-    finally:
-        await client.close()

@@ -167,3 +167,10 @@ async def test_nobody_sets_what_only_the_system_may_set(service: Service) -> Non
         [{k: v for k, v in one.items() if k != "at"} for one in job["outbox"]] for job in (found, plain)
     ]
     assert timeless[0] == timeless[1]
+
+
+async def test_a_deletion_without_telemetry_leaves_the_rest_to_its_event(service: Service) -> None:
+    uid = (await service.create(start=False)).job_uid
+    gone = await service.deletion.delete(uid)
+    assert gone.points is None and gone.message.endswith("its points and logs follow.")
+    assert (await service.events(uid))[-1].type.value == "deleted"

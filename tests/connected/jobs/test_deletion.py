@@ -11,6 +11,8 @@ from tunedeck_contracts.jobs import StoredArtifact
 from tunedeck_contracts.runs import Outcome
 from tunedeck_jobs.lifecycle import Change
 
+pytestmark = pytest.mark.usefixtures("telemetry_forgets")
+
 
 async def pieces(content: bytes) -> AsyncIterator[bytes]:
     yield content
@@ -34,7 +36,7 @@ async def test_a_deletion_says_what_it_removed_and_leaves_nothing(service: Servi
     uid, blob = await with_file(service)
     gone = await service.deletion.delete(uid)
     assert (gone.uid, gone.artifacts, gone.artifact_bytes) == (uid, 1, 7)
-    assert gone.points is None, "nobody answers for telemetry here"
+    assert gone.points == 12 and "with 1 file; its points and logs are gone" in gone.message
     with pytest.raises(NotFound):
         await service.jobs.get(uid)
     with pytest.raises(NotFound):

@@ -198,6 +198,7 @@ async def test_the_best_settings_are_those_of_the_lowest_validation_loss(service
         await service.listing.best(GetBestHyperparameters(dataset="dataset_2"))
 
 
+@pytest.mark.usefixtures("telemetry_forgets")
 async def test_jobs_that_have_not_ended_need_their_dataset(service: Service) -> None:
     assert await service.listing.using_dataset("dataset_1") == []
     runs, fence = await service.running(configuration=on("upload_1"))

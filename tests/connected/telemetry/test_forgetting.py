@@ -2,10 +2,10 @@
 
 import pytest
 
+from tests.support.answering import answering
 from tests.support.telemetry_service import (
     NONE_STORED,
     Telemetry,
-    answering,
     log_line,
     loss,
     new_job,

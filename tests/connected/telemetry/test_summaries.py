@@ -2,9 +2,9 @@
 
 import pytest
 
+from tests.support.answering import answering
 from tests.support.telemetry_service import (
     Telemetry,
-    answering,
     loss,
     new_job,
     sample,

@@ -1,9 +1,10 @@
 """Jobs as the API shows them, and what may be asked of them."""
 
+import json
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.message import CamelMessage, Message, Timestamp
@@ -67,6 +68,16 @@ class RequestedConfiguration(CamelMessage):
     hyperparameters: dict[str, Any] = Field(
         default={}, max_length=64, description="The fields of `Hyperparameters` that are set, or a `uid`."
     )
+
+    @field_validator("hyperparameters", mode="before")
+    @classmethod
+    def _can_be_sent_on(cls, value: Any) -> Any:
+        # JSON may escape half a character (\ud800), which no message can carry; pydantic looks into no Any.
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("Some text in it is not Unicode: half of a surrogate pair.") from None
+        return value
 
 
 class ModelSaving(CamelMessage):

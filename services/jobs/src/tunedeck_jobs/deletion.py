@@ -50,9 +50,10 @@ class Deletion:
         points = await self._forget(uid)
         await self._remove_files(record)
         files = record.stored_artifacts
+        counted = "1 file" if len(files) == 1 else f"{len(files)} files"
         rest = "its points and logs are gone" if points is not None else "its points and logs follow"
         return JobDeleted(
-            message=f"Removed job {record.job.name!r} with {len(files)} files; {rest}.",
+            message=f"Removed job {record.job.name!r} with {counted}; {rest}.",
             uid=uid,
             artifacts=len(files),
             artifact_bytes=sum(one.size for one in files),

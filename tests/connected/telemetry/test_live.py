@@ -1,0 +1,113 @@
+"""The live stream over a real NATS: what a frame has from the first one on, and how a stream ends."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.telemetry_service import (
+    Telemetry,
+    loss,
+    new_job,
+    publish,
+    sample,
+    started_event,
+    until,
+)
+from tunedeck_contracts import subjects
+from tunedeck_contracts.cloudevents import event
+from tunedeck_contracts.events import JobEvent, JobEventType
+from tunedeck_contracts.jobs import Status
+from tunedeck_gateway import live
+
+
+class Socket:
+    """A WebSocket whose client only listens."""
+
+    def __init__(self) -> None:
+        self.frames: list[dict[str, Any]] = []
+        self.closed: int | None = None
+
+    async def accept(self) -> None:
+        pass
+
+    async def receive_text(self) -> str:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send_text(self, text: str) -> None:
+        self.frames.append(json.loads(text))
+
+    async def close(self, code: int, reason: str | None = None) -> None:
+        self.closed = code
+
+
+async def tell(telemetry: Telemetry, told: JobEvent) -> None:
+    await telemetry.bus.publish(
+        event(
+            subject=subjects.job_event(told.uid),
+            id=f"{told.uid}:{told.rev}",
+            type=told.type.cloudevent_type,
+            source="/test",
+            about=told.uid,
+            data=told,
+        )
+    )
+
+
+def watch(telemetry: Telemetry, job: str) -> tuple[Socket, asyncio.Task[None]]:
+    socket = Socket()
+    stream = live.LiveStream(socket, telemetry.bus, job, after=0, typed=False)  # type: ignore[arg-type]
+    return socket, asyncio.create_task(stream.run())
+
+
+async def test_the_first_frame_waits_for_the_first_sample(telemetry: Telemetry) -> None:
+    job = new_job()
+    await telemetry.ingest.job_event(started_event(job))
+    socket, stream = watch(telemetry, job)
+    for n in (1, 2):
+        await publish(telemetry.bus, loss(job, n), f"{job}:{n}")
+
+    async def stored() -> bool:
+        return len(await telemetry.curves.losses(job, 5)) == 2
+
+    await until(stored)
+    assert socket.frames == [], "a frame without its resources is none"
+    await telemetry.ingest.recorded([sample(job, 1, second=0)])
+
+    async def both() -> bool:
+        return len(socket.frames) == 2
+
+    await until(both)
+    stream.cancel()
+    assert [frame["iteration"] for frame in socket.frames] == [1, 2]
+    assert [frame["resources"]["cpu_percent"] for frame in socket.frames] == [1.0, 1.0]
+
+
+async def test_a_stream_that_can_have_no_sample_asks_to_come_again(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "CATCH_UP_SECONDS", 0.3)
+    job = new_job()
+    await telemetry.ingest.job_event(started_event(job))
+    await telemetry.ingest.recorded([loss(job, 1)])
+    socket, stream = watch(telemetry, job)
+    await asyncio.wait_for(stream, 10)
+    assert (socket.frames, socket.closed) == ([], live.TRY_AGAIN_LATER)
+
+
+async def test_the_deletion_of_a_job_ends_its_stream(telemetry: Telemetry) -> None:
+    job = new_job()
+    waiting = {"status": Status.CREATED, "type": JobEventType.CREATED, "started_at": None}
+    await telemetry.ingest.job_event(started_event(job, rev=1, fence=0).model_copy(update=waiting))
+    await telemetry.ingest.recorded([sample("trainer_1", 1, fence=0)])
+    socket, stream = watch(telemetry, job)
+    gone = {**waiting, "type": JobEventType.DELETED}
+
+    async def ended() -> bool:
+        await tell(telemetry, started_event(job, rev=2, fence=0).model_copy(update=gone))
+        return stream.done()
+
+    await until(ended)
+    assert (socket.frames, socket.closed) == ([], live.UNKNOWN_JOB)
