@@ -16,14 +16,16 @@ up: setup         ## Run the whole stack until Ctrl-C
 test: setup       ## Every test
 	@exec $(BIN)/python -m pytest tests
 
-check: setup      ## Lint, format, types, import rules, golden schemas
+check: setup      ## Lint, format, types, import rules, schemas and documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict $(TYPED)
 	$(BIN)/python -m pytest -q tests/unit/test_architecture.py tests/contracts
 
-schemas: setup    ## Write the golden schemas of the messages again
+schemas: setup    ## Write the messages' golden schemas and the OpenAPI and AsyncAPI documents again
 	$(BIN)/python scripts/write_schemas.py
+	$(BIN)/python -m scripts.write_openapi
+	$(BIN)/python -m scripts.write_asyncapi
 
 bench: setup      ## Measure ours beside a peer, in turn in one run; appends to bench/results.json
 	@exec $(BIN)/python -m bench

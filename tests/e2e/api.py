@@ -56,6 +56,21 @@ class Api:
             assert time.monotonic() < deadline, f"after {seconds} s the job is {json.dumps(job, indent=1)}"
             time.sleep(0.1)
 
+    def until(self, true: Callable[[], bool], seconds: float) -> None:
+        """Wait until `true()`."""
+        deadline = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < deadline, f"it was not so within {seconds} s"
+            time.sleep(0.1)
+
+    def first_frame(self, uid: str) -> dict[str, Any]:
+        """The first frame that a plain client gets."""
+        return asyncio.run(self._first_frame(uid))
+
+    async def _first_frame(self, uid: str) -> dict[str, Any]:
+        async with asyncio.timeout(30), websockets.connect(f"{self._ws_url}/ws/training/{uid}") as socket:
+            return dict(json.loads(await socket.recv()))
+
     def stream(self, uid: str, query: str = "", seconds: float = 120) -> tuple[list[dict[str, Any]], int]:
         """Every frame until the server closes, and the close code."""
         return asyncio.run(self._stream(uid, query, seconds))

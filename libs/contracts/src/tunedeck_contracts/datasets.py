@@ -41,11 +41,11 @@ class CheckUpload(Message):
 class CheckStoredUpload(Message):
     """Check an upload again, read in another way; what is absent stays as it was."""
 
-    upload_id: str = Field(max_length=100)
+    upload_id: str = Field(max_length=100, description="Of the preview.")
     input_column: str | None = Field(default=None, max_length=200, description="The column of the prompts.")
     output_column: str | None = Field(default=None, max_length=200, description="The column of the answers.")
     encoding: Encoding | None = None
-    format: FileFormat | None = None
+    format: FileFormat | None = Field(default=None, description="CSV or JSON Lines.")
     model: str | None = Field(
         default=None, max_length=200, description="Adds token-length statistics by this model's tokenizer."
     )
@@ -91,15 +91,19 @@ class RefusedUpload(ErrorReply):
 class CreateDataset(CamelMessage):
     """Save an upload as a dataset, with its columns as the upload's check had them unless they are given."""
 
-    upload_id: str = Field(alias="upload_id", max_length=100)
-    name: str = Field(min_length=1, max_length=200)
+    upload_id: str = Field(alias="upload_id", max_length=100, description="Of the preview.")
+    name: str = Field(min_length=1, max_length=200, description="What people call it.")
     id: str | None = Field(
         default=None, max_length=100, description="A slug of the caller's; made from the name when absent."
     )
-    description: str = Field(default="", max_length=4000)
-    tags: list[Tag] = Field(default=[], max_length=50)
-    input_column: str | None = Field(default=None, alias="input_column", max_length=200)
-    output_column: str | None = Field(default=None, alias="output_column", max_length=200)
+    description: str = Field(default="", max_length=4000, description="What is in it.")
+    tags: list[Tag] = Field(default=[], max_length=50, description="Words to find it by.")
+    input_column: str | None = Field(
+        default=None, alias="input_column", max_length=200, description="The column of the prompts."
+    )
+    output_column: str | None = Field(
+        default=None, alias="output_column", max_length=200, description="The column of the answers."
+    )
 
 
 class DatasetValidation(CamelMessage):
@@ -192,9 +196,9 @@ class DatasetFile(Message):
 class DatasetChanges(CamelMessage):
     """What `PATCH /api/datasets/{uid}` takes; what is absent stays."""
 
-    name: str | None = Field(default=None, min_length=1, max_length=200)
-    description: str | None = Field(default=None, max_length=4000)
-    tags: list[Tag] | None = Field(default=None, max_length=50)
+    name: str | None = Field(default=None, min_length=1, max_length=200, description="What people call it.")
+    description: str | None = Field(default=None, max_length=4000, description="What is in it.")
+    tags: list[Tag] | None = Field(default=None, max_length=50, description="Words to find it by.")
 
 
 class ChangeDataset(DatasetChanges):

@@ -23,6 +23,7 @@ from tunedeck_contracts.datasets import (
     LocateFile,
     RefusedUpload,
 )
+from tunedeck_contracts.errors import ErrorReply
 from tunedeck_contracts.ids import checked_id
 from tunedeck_contracts.tokens import DEFAULT_MAX_LENGTH
 from tunedeck_gateway.bridge import Gateway, answer, documented, gateway_of, respond
@@ -39,11 +40,11 @@ Uid = Annotated[
 ]
 
 _CREATE = documented(rpc.DATASET_CREATE, 400, 404, 409, 413, 415)
-_CREATE["responses"][400]["model"] = RefusedUpload
+_CREATE["responses"][400]["model"] = RefusedUpload | ErrorReply
 _FORM_FIELDS = {
     "name": {"type": "string", "maxLength": 200, "description": "The file's name when absent."},
     "id": {"type": "string", "maxLength": 64, "description": "A slug; made from the name when absent."},
-    "description": {"type": "string", "maxLength": 4000},
+    "description": {"type": "string", "maxLength": 4000, "description": "What is in it."},
     "tags": {"type": "string", "description": "Separated by commas, or several fields of this name."},
 }
 _BYTES = {"schema": {"type": "string", "format": "binary"}}

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from tunedeck_contracts import rpc
 from tunedeck_contracts.datasets import CheckStoredUpload, CheckUpload, RefusedUpload
+from tunedeck_contracts.errors import ErrorReply
 from tunedeck_contracts.message import Message
 from tunedeck_gateway.bridge import Gateway, answer, documented, gateway_of, respond
 from tunedeck_gateway.intake import Intake, read_json
@@ -45,7 +46,7 @@ def _schema(message: type[Message]) -> dict[str, Any]:
 
 
 _PREVIEW = documented(rpc.UPLOAD_CHECK, 400, 404, 413, 415)
-_PREVIEW["responses"][400]["model"] = RefusedUpload
+_PREVIEW["responses"][400]["model"] = RefusedUpload | ErrorReply
 
 
 @router.post("/api/preview-csv", openapi_extra=described_body(CheckStoredUpload), **_PREVIEW)
