@@ -68,10 +68,10 @@ class JobLists:
 
     async def best(self, mode: TrainingMode | None, dataset: str | None) -> JobRecord | None:
         """The completed job with the lowest validation loss after training, or None."""
-        # The bounds leave out NaN, which MongoDB sorts before every number, and infinity.
+        # The bound leaves out infinity, and NaN, which MongoDB sorts before every number.
         query: Document = {
             "status": Status.COMPLETED.value,
-            "result.validation_loss_after": {"$gte": 0, "$lt": float("inf")},
+            "result.validation_loss_after": {"$lt": float("inf")},
             **LIVING,
         }
         if mode is not None:
