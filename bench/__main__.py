@@ -5,7 +5,7 @@ import importlib
 
 from bench import results
 
-BENCHMARKS = ("get_job",)
+BENCHMARKS = ("get_job", "uploads")
 """Modules of this package; each has `measure() -> list[Measurement]`."""
 
 

@@ -1,5 +1,6 @@
-"""`GET /api/jobs/{uid}` through gateway, NATS, the jobs service and MongoDB, beside one process."""
+"""`GET /api/jobs/{uid}`, authenticated, through gateway, NATS, the jobs service and MongoDB, beside one process."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -12,8 +13,12 @@ from bench import wrk
 from bench.results import Measurement, alternated
 from bench.stack import running_stack
 from tests.support.servers import wait_for
+from tunedeck_chassis import mongo
 from tunedeck_cli import ports
 from tunedeck_cli.stack import Stack
+from tunedeck_gateway.access.keys import Scope, make_key
+from tunedeck_gateway.access.repository import KeyRepository
+from tunedeck_gateway.settings import GatewaySettings
 
 GOAL = 0.75
 PEER = "one process: FastAPI + PyMongo"
@@ -22,13 +27,15 @@ PACKAGES = ("fastapi", "uvicorn", "uvloop", "httptools", "nats-py", "nats-server
 
 def measure() -> list[Measurement]:
     """The rate at 32 connections, and the 99th percentile that goes with it."""
-    with running_stack() as stack, one_process(stack) as peer_url:
-        path = f"/api/jobs/{_create_job(stack.api_url)}"
-        _assert_same(f"{stack.api_url}{path}", f"{peer_url}{path}")
+    with running_stack({"TUNEDECK_AUTH": "on"}) as stack, one_process(stack) as peer_url:
+        key = asyncio.run(_make_key(stack.mongo_url))
+        path = f"/api/jobs/{_create_job(stack.api_url, key)}"
+        _assert_same(f"{stack.api_url}{path}", f"{peer_url}{path}", key)
         for url in (stack.api_url, peer_url):
-            wrk.load(f"{url}{path}", seconds=2)
+            wrk.load(f"{url}{path}", seconds=2, headers=key)
         ours, peer = alternated(
-            lambda: wrk.load(f"{stack.api_url}{path}"), lambda: wrk.load(f"{peer_url}{path}")
+            lambda: wrk.load(f"{stack.api_url}{path}", headers=key),
+            lambda: wrk.load(f"{peer_url}{path}", headers=key),
         )
     return [
         Measurement(
@@ -67,7 +74,17 @@ def one_process(stack: Stack) -> Iterator[str]:
         process.wait()
 
 
-def _create_job(api_url: str) -> str:
+async def _make_key(mongo_url: str) -> dict[str, str]:
+    """A key in the stack's own mongod; the header that carries it."""
+    settings = GatewaySettings(mongo_url=mongo_url)
+    client = mongo.connect(settings)
+    key, token = make_key("benchmark", Scope.WRITE, expires_at=None)
+    await KeyRepository(client, settings.gateway_database).insert(key)
+    await client.close()
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _create_job(api_url: str, key: dict[str, str]) -> str:
     """A job as a client has it; it stays `created`, so that nothing changes it meanwhile."""
     job = {
         "name": "Customer support",
@@ -80,14 +97,17 @@ def _create_job(api_url: str) -> str:
         },
         "start": False,
     }
-    answer = httpx.post(f"{api_url}/api/jobs", json=job, timeout=30)
+    answer = httpx.post(f"{api_url}/api/jobs", json=job, headers=key, timeout=30)
     answer.raise_for_status()
     uid: str = answer.json()["jobUid"]
     return uid
 
 
-def _assert_same(ours: str, peer: str) -> None:
-    """Both answer with the same bytes, or the comparison would say nothing."""
-    left, right = (httpx.get(url).raise_for_status().content for url in (ours, peer))
+def _assert_same(ours: str, peer: str, key: dict[str, str]) -> None:
+    """Both want the key and answer with the same bytes, or the comparison would say nothing."""
+    answers = [[httpx.get(url), httpx.get(url, headers=key)] for url in (ours, peer)]
+    if {without.status_code for without, _ in answers} != {401}:
+        raise RuntimeError(f"A side answers without a key: {answers}")
+    left, right = (with_key.raise_for_status().content for _, with_key in answers)
     if left != right:
         raise RuntimeError(f"The peer does other work:\n{left!r}\n{right!r}")

@@ -64,6 +64,27 @@ class Home:
             raise CommandFailed(f"{path} is too long for a socket: set TUNEDECK_HOME to a shorter path.")
         return path
 
+    @property
+    def mongo_url(self) -> str | None:
+        """Where the stack that runs here has its database; None while none runs."""
+        try:
+            return self._mongo_url.read_text()
+        except FileNotFoundError:
+            return None
+
+    @contextlib.contextmanager
+    def telling(self, mongo_url: str) -> Iterator[None]:
+        """Say where the database is for as long as the stack runs."""
+        self._mongo_url.write_text(mongo_url)
+        try:
+            yield
+        finally:
+            self._mongo_url.unlink(missing_ok=True)
+
+    @property
+    def _mongo_url(self) -> Path:
+        return self.run / "mongo_url"
+
     def create(self) -> None:
         """Make the folders that are missing; only this user may read them."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)

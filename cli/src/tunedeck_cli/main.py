@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -70,6 +72,19 @@ def provision() -> None:
         asyncio.run(provision_server(ServiceSettings().nats_url))
     except Misprovisioned as error:
         raise CommandFailed(str(error)) from error
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    help="Make, list and revoke API keys: create, list, revoke; each says more with --help.",
+)
+def keys(context: typer.Context) -> None:
+    """The gateway's own command, on the running stack's database unless TUNEDECK_MONGO_URL names another."""
+    command = [sys.executable, "-m", "tunedeck_gateway.keys", *context.args]
+    running = Home.from_environment().mongo_url
+    environment = {"TUNEDECK_MONGO_URL": running, **os.environ} if running else None
+    raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
 
 
 @models.command()

@@ -74,6 +74,7 @@ class Stack:
         self._held.enter_context(self.home.locked())
         try:
             self.ports = ports.choose(self.wanted)
+            self._held.enter_context(self.home.telling(self.mongo_url))
             for sentence in ports.differences(self.wanted, self.ports):
                 self._say(sentence)
             deadline = time.monotonic() + seconds

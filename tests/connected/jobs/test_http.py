@@ -9,6 +9,9 @@ from fastapi import FastAPI, Request, Response
 
 from tests.support.jobs_service import Service, body
 from tunedeck_gateway import errors
+from tunedeck_gateway.access.keys import Keys
+from tunedeck_gateway.access.repository import KeyRepository, TicketRepository
+from tunedeck_gateway.access.tickets import Tickets
 from tunedeck_gateway.bridge import Gateway
 from tunedeck_gateway.routes import jobs, training
 from tunedeck_gateway.settings import GatewaySettings
@@ -22,7 +25,10 @@ async def http(service: Service) -> AsyncIterator[httpx.AsyncClient]:
         return None
 
     app = FastAPI()
-    app.state.gateway = Gateway(GatewaySettings(), service.bus, service.blobs, no_problem)
+    settings = GatewaySettings()
+    keys = Keys(KeyRepository(service.client, settings.gateway_database), settings.key_cache_seconds)
+    tickets = Tickets(TicketRepository(service.client, settings.gateway_database))
+    app.state.gateway = Gateway(settings, service.bus, service.blobs, no_problem, keys, tickets)
     app.include_router(jobs.router)
     app.include_router(training.router)
     errors.install(app)

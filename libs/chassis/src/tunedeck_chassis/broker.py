@@ -9,6 +9,7 @@ from faststream.nats import JStream, NatsBroker, PullSub
 
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_chassis.connection import ClosedGuard, connection_options
+from tunedeck_chassis.link import Link
 from tunedeck_chassis.middleware import ServiceMiddleware
 from tunedeck_chassis.parking import Parking
 from tunedeck_chassis.replies import Replies
@@ -27,19 +28,21 @@ def create_broker(settings: ServiceSettings, service: str, blobs: BlobStore | No
 
     `blobs` takes the replies that are too large for the bus. The guard that
     ends the process when the connection closes for good is in the broker's
-    context as `closed_guard`, what answers requests as `request_server`.
+    context as `closed_guard`, what answers requests as `request_server`, what
+    knows of outages as `link`.
     """
-    guard = ClosedGuard()
+    guard, link = ClosedGuard(), Link()
     broker = NatsBroker(
         settings.nats_url,
         closed_cb=guard.on_closed,
         graceful_timeout=GRACEFUL_TIMEOUT,
         logger=None,
-        **connection_options(service),
+        **connection_options(service, link),
     )
     parking = Parking(broker, service)
     broker.add_middleware(partial(ServiceMiddleware, parking=parking))
     broker.context.set_global("closed_guard", guard)
+    broker.context.set_global("link", link)
     broker.context.set_global("request_server", RequestServer(broker, Replies(blobs)))
     broker.context.set_global("parking", parking)
     return broker

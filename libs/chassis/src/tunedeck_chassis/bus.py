@@ -12,8 +12,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
-from nats.errors import TimeoutError as NatsTimeoutError
 
+from tunedeck_chassis.link import Link
 from tunedeck_contracts.cloudevents import BLOB, CORRELATION_ID, DEADLINE, STATUS, Event
 from tunedeck_contracts.errors import ErrorReply, Unavailable, from_reply
 from tunedeck_contracts.message import Message
@@ -46,6 +46,7 @@ class Bus:
 
     def __init__(self, broker: NatsBroker) -> None:
         self._broker = broker
+        self._link: Link = broker.context.get("link")
 
     @property
     def is_connected(self) -> bool:
@@ -64,33 +65,37 @@ class Bus:
         """Send a request's bytes, return the reply's untouched.
 
         While nobody listens, the request is sent again until its deadline: a
-        restart of the service shorter than that is not seen.
+        restart of the service shorter than that is not seen. Neither is one of
+        NATS by what changes nothing; see `link.py`.
 
         Raises:
-            Unavailable: nobody answered in time.
+            Unavailable: nobody answered in time, or NATS is away.
         """
         seconds = timeout if timeout is not None else rpc.timeout
-        deadline = time.time() + seconds
-        headers = {DEADLINE: f"{deadline:.3f}", "content-type": "application/json"}
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        headers = {DEADLINE: f"{time.time() + seconds:.3f}", "content-type": "application/json"}
         if (correlation := correlation_id()) is not None:
             headers[CORRELATION_ID] = correlation
-        while True:
-            left = deadline - time.time()
-            if left <= 0:
-                raise Unavailable(f"The {rpc.service} service did not answer within {seconds:g} s.")
+        while (left := deadline - loop.time()) > 0:
+            if not await self._link.back(deadline, repeatable=rpc.changes_nothing):
+                raise Unavailable(f"NATS cannot be reached, and so neither can the {rpc.service} service.")
             try:
-                reply = await self._broker.connection.request(
-                    rpc.subject, payload, timeout=left, headers=headers
-                )
+                async with self._link.waiting(deadline, repeatable=rpc.changes_nothing):
+                    reply = await self._broker.connection.request(
+                        rpc.subject, payload, timeout=left, headers=headers
+                    )
             except NoRespondersError:
-                await asyncio.sleep(min(_RETRY_WAIT, max(left, 0)))
-                continue
-            except (NatsTimeoutError, NatsError, OSError) as error:
-                raise Unavailable(
-                    f"The {rpc.service} service did not answer within {seconds:g} s."
-                ) from error
-            answered = reply.headers or {}
-            return RawReply(reply.data, int(answered.get(STATUS, "200")), answered.get(BLOB))
+                await asyncio.sleep(min(_RETRY_WAIT, left))
+            except TimeoutError as error:
+                if self._link.is_lost:
+                    raise Unavailable(f"NATS was lost before the {rpc.service} service answered.") from error
+            except (NatsError, OSError) as error:
+                raise Unavailable(f"The {rpc.service} service cannot be asked: {error!r}.") from error
+            else:
+                answered = reply.headers or {}
+                return RawReply(reply.data, int(answered.get(STATUS, "200")), answered.get(BLOB))
+        raise Unavailable(f"The {rpc.service} service did not answer within {seconds:g} s.")
 
     async def request(self, rpc: Rpc[Req, Rep], message: Req, *, timeout: float | None = None) -> Rep:
         """Ask another service.

@@ -5,6 +5,8 @@ from typing import Any
 
 import structlog
 
+from tunedeck_chassis.link import Link
+
 log = structlog.get_logger()
 
 CONNECTION_CLOSED_EXIT = 70
@@ -15,15 +17,7 @@ async def _on_error(error: Exception) -> None:
     log.warning("nats_error", error=repr(error))
 
 
-async def _on_disconnected() -> None:
-    log.warning("nats_disconnected")
-
-
-async def _on_reconnected() -> None:
-    log.info("nats_reconnected")
-
-
-def connection_options(service: str) -> dict[str, Any]:
+def connection_options(service: str, link: Link) -> dict[str, Any]:
     """Options of nats-py: reconnect for ever, notice a dead link within 15 s.
 
     One inbox prefix for each service, so that a server's permissions can keep
@@ -39,8 +33,8 @@ def connection_options(service: str) -> dict[str, Any]:
         "ping_interval": 5,
         "max_outstanding_pings": 2,
         "error_cb": _on_error,
-        "disconnected_cb": _on_disconnected,
-        "reconnected_cb": _on_reconnected,
+        "disconnected_cb": link.on_lost,
+        "reconnected_cb": link.on_back,
     }
 
 

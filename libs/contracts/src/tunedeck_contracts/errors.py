@@ -57,6 +57,18 @@ class BadRequest(TunedeckError):
     status_code = 400
 
 
+class Unauthorized(TunedeckError):
+    """No key that is in force."""
+
+    status_code = 401
+
+
+class Forbidden(TunedeckError):
+    """Whoever asks may not do this."""
+
+    status_code = 403
+
+
 class NotFound(TunedeckError):
     """What the request speaks of does not exist."""
 
@@ -89,6 +101,12 @@ class ValidationFailed(TunedeckError):
     """The body does not have the documented shape; `errors` lists every field."""
 
     status_code = 422
+
+
+class TooManyRequests(TunedeckError):
+    """More requests than the limit."""
+
+    status_code = 429
 
 
 class InternalError(TunedeckError):

@@ -4,7 +4,7 @@ import json
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, StrictBool, field_validator
 
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.message import CamelMessage, Message, Timestamp
@@ -83,7 +83,7 @@ class RequestedConfiguration(CamelMessage):
 class ModelSaving(CamelMessage):
     """What becomes of the tuned model."""
 
-    save_model: bool = Field(default=True, description="Whether the tuned model's files are kept.")
+    save_model: StrictBool = Field(default=True, description="Whether the tuned model's files are kept.")
     model_name: str = Field(default="", max_length=200, description="What people call it.")
 
 
@@ -97,7 +97,7 @@ class CreateJob(CamelMessage):
     )
     configuration: RequestedConfiguration
     model_saving: ModelSaving = ModelSaving()
-    start: bool = Field(default=True, description="Queue the job when its model and dataset resolve.")
+    start: StrictBool = Field(default=True, description="Queue the job when its model and dataset resolve.")
     training_mode: TrainingMode | None = Field(
         default=None, description="By default the mode that `POST /api/training/mode/{mode}` has set."
     )

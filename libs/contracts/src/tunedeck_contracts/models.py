@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from tunedeck_contracts.message import CamelMessage, Message
 
@@ -36,7 +36,7 @@ class AddModel(CamelMessage):
     context_length: int | None = Field(default=None, ge=1, le=LONGEST_CONTEXT, description="Tokens.")
     license: str | None = Field(default=None, max_length=200, description="Its name or SPDX id.")
     download_size: str | None = Field(default=None, max_length=30, description="Like '39.6 GB'.")
-    gated: bool | None = Field(default=None, description="Whether the Hub asks to accept terms first.")
+    gated: StrictBool | None = Field(default=None, description="Whether the Hub asks to accept terms first.")
     tags: list[Tag] = Field(default=[], max_length=MOST_TAGS, description="Words to find it by.")
     capabilities: list[Tag] = Field(default=[], max_length=MOST_TAGS, description="What it does well.")
     performance: Performance = Performance()

@@ -31,6 +31,11 @@ RESOLVE = 10.0
 HUB_SEARCH = 10.0
 FILE_CHECK = 60.0
 
+_ASKING = {
+    *("best", "check", "compare", "current", "export", "get", "list", "locate"),
+    *("recheck", "resolve", "rows", "search", "statistics", "tokens", "users"),
+}
+
 
 @dataclass(frozen=True)
 class Rpc(Generic[Req, Rep]):
@@ -48,6 +53,11 @@ class Rpc(Generic[Req, Rep]):
     def subject(self) -> str:
         """Where it goes; the queue group is the service's name."""
         return request_subject(self.service, self.noun, self.verb)
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether it can be sent twice, by its verb; a check of the same upload finds the same."""
+        return self.verb in _ASKING
 
 
 UPLOAD_CHECK = Rpc("catalog", "upload", "check", datasets.CheckUpload, datasets.CsvPreview, FILE_CHECK)

@@ -1,6 +1,6 @@
 """`python -m tunedeck_catalog`."""
 
-import asyncio
+import uvloop
 
 from tunedeck_catalog.app import serve
 from tunedeck_catalog.settings import CatalogSettings
@@ -11,7 +11,7 @@ def main() -> None:
     """Run the service until a signal."""
     settings = CatalogSettings()
     configure("catalog", settings.log_level)
-    asyncio.run(serve(settings))
+    uvloop.run(serve(settings))
 
 
 if __name__ == "__main__":

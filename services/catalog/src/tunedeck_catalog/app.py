@@ -1,6 +1,7 @@
 """Builds the catalog service: the only place that names its adapters."""
 
 import asyncio
+import gc
 
 import structlog
 from faststream.nats import NatsBroker
@@ -30,6 +31,7 @@ from tunedeck_chassis.service import run
 
 log = structlog.get_logger()
 
+_GC_THRESHOLD = 50_000
 PACKAGES = ("faststream", "huggingface_hub", "pandas", "pymongo", "tokenizers")
 
 
@@ -93,5 +95,9 @@ class Catalog:
 
 async def serve(settings: CatalogSettings) -> None:
     """Run the service until a signal."""
+    # A check makes millions of short-lived lists of text, which never form cycles: at Python's own
+    # threshold of 700 the collector takes a third of its time.
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
     catalog = Catalog(settings)
     await run(catalog.broker, prepare=catalog.prepare, loops=[catalog.sweep], close=catalog.close)

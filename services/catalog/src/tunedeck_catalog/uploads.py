@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from tunedeck_catalog.file_check import FileCheck, FileRefused, FileReport, Pair
+from tunedeck_catalog.read_ahead import one_ahead
 from tunedeck_catalog.reading import Mapping, Reading, format_of
 from tunedeck_catalog.records import Upload
 from tunedeck_catalog.repository.datasets import DatasetRepository
@@ -132,8 +133,9 @@ async def usable_pairs(pieces: AsyncIterator[bytes], check: FileCheck) -> AsyncI
     Raises:
         FileRefused: the file cannot become a dataset as it is.
     """
-    async for piece in pieces:
-        yield await asyncio.to_thread(check.feed, piece)
+    async with one_ahead(pieces) as ahead:
+        async for piece in ahead:
+            yield await asyncio.to_thread(check.feed, piece)
     yield await asyncio.to_thread(check.finish)
 
 
@@ -141,12 +143,13 @@ async def _checked(pieces: AsyncIterator[bytes], reading: Reading) -> FileReport
     """The check's outcome, known when the last piece is there: a refused file is kept whole too."""
     check = FileCheck(reading)
     refused: FileRefused | None = None
-    async for piece in pieces:
-        if refused is None:
-            try:
-                await asyncio.to_thread(check.feed, piece)
-            except FileRefused as error:
-                refused = error
+    async with one_ahead(pieces) as ahead:
+        async for piece in ahead:
+            if refused is None:
+                try:
+                    await asyncio.to_thread(check.feed, piece)
+                except FileRefused as error:
+                    refused = error
     if refused is not None:
         return refused
     try:

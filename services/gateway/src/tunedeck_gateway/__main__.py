@@ -1,6 +1,6 @@
 """`python -m tunedeck_gateway`."""
 
-import asyncio
+import uvloop
 
 from tunedeck_chassis.logs import configure
 from tunedeck_gateway.server import serve
@@ -11,7 +11,7 @@ def main() -> None:
     """Serve both ports until a signal."""
     settings = GatewaySettings()
     configure("gateway", settings.log_level)
-    asyncio.run(serve(settings))
+    uvloop.run(serve(settings))
 
 
 if __name__ == "__main__":

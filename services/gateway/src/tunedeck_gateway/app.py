@@ -6,6 +6,7 @@ from functools import partial
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from tunedeck_chassis import mongo
@@ -14,11 +15,27 @@ from tunedeck_chassis.broker import create_broker
 from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.service import started
 from tunedeck_gateway import errors, openapi
+from tunedeck_gateway.access.keys import Keys
+from tunedeck_gateway.access.limits import RATE_LIMIT_HEADERS, Limits
+from tunedeck_gateway.access.middleware import Access, AccessMiddleware
+from tunedeck_gateway.access.origins import LOOPBACK_NAMES, Origins, is_loopback
+from tunedeck_gateway.access.repository import KeyRepository, TicketRepository
+from tunedeck_gateway.access.tickets import Tickets
+from tunedeck_gateway.body_limit import BodyLimit
 from tunedeck_gateway.bridge import Gateway
 from tunedeck_gateway.correlation import CorrelationMiddleware
-from tunedeck_gateway.routes import datasets, hyperparameters, jobs, models, training, uploads, workflow
+from tunedeck_gateway.routes import (
+    access,
+    datasets,
+    hyperparameters,
+    jobs,
+    models,
+    training,
+    uploads,
+    workflow,
+)
 from tunedeck_gateway.routes.health import API_VERSION, health_routes
-from tunedeck_gateway.settings import GatewaySettings
+from tunedeck_gateway.settings import GatewaySettings, Switch
 
 _MAIN_HEALTH = health_routes(
     "CSV Preview API is running",
@@ -39,9 +56,14 @@ class PortSwitch:
         self.main = main
         self.monitor = monitor
         self._monitor_port = monitor_port
+        # Outside of everything, so that no answer goes without its id.
+        self._with_id = CorrelationMiddleware(self._switch)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the connection on; the lifespan is the main API's."""
+        await self._with_id(scope, receive, send)
+
+    async def _switch(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = scope.get("server") or ("", 0)
         app: ASGIApp = self.monitor if asked[1] == self._monitor_port else self.main
         await app(scope, receive, send)
@@ -51,17 +73,31 @@ def create_app(settings: GatewaySettings, monitor_port: int) -> PortSwitch:
     """The main API and the training monitor over one connection to the bus."""
     client = mongo.connect(settings)
     broker = create_broker(settings, "gateway")
+    stored_tickets = TicketRepository(client, settings.gateway_database)
     gateway = Gateway(
-        settings, Bus(broker), BlobStore(client[BLOBS_DATABASE]), partial(mongo.problem, client)
+        settings,
+        Bus(broker),
+        BlobStore(client[BLOBS_DATABASE]),
+        partial(mongo.problem, client),
+        Keys(KeyRepository(client, settings.gateway_database), settings.key_cache_seconds),
+        Tickets(stored_tickets),
     )
+    limits = Limits(client, settings) if is_on(settings.limits, settings) else None
+
+    async def prepare() -> None:
+        await gateway.blobs.prepare()
+        await stored_tickets.prepare()
+        if limits is not None:
+            await limits.counters.prepare()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with started(broker, gateway.blobs.prepare):
+        async with started(broker, prepare):
             yield
         await client.close()
 
-    main = _api("Tunedeck", lifespan)
+    guard = _access(gateway, limits, settings, monitor_port)
+    main = _api("Tunedeck", lifespan, guard, settings)
     for router in (
         _MAIN_HEALTH,
         models.router,
@@ -71,9 +107,10 @@ def create_app(settings: GatewaySettings, monitor_port: int) -> PortSwitch:
         workflow.router,
         jobs.router,
         training.router,
+        access.router,
     ):
         main.include_router(router)
-    monitor = _api("Tunedeck training monitor", None)
+    monitor = _api("Tunedeck training monitor", None, guard, settings)
     for router in (_MONITOR_HEALTH, training.router):
         monitor.include_router(router)
     for app in (main, monitor):
@@ -82,7 +119,24 @@ def create_app(settings: GatewaySettings, monitor_port: int) -> PortSwitch:
     return PortSwitch(main, monitor, monitor_port)
 
 
-def _api(title: str, lifespan: Lifespan[FastAPI] | None) -> FastAPI:
+def is_on(switch: Switch, settings: GatewaySettings) -> bool:
+    """Whether keys are asked for, or requests limited."""
+    return switch is Switch.ON or (switch is Switch.AUTO and not is_loopback(settings.host))
+
+
+def _access(gateway: Gateway, limits: Limits | None, settings: GatewaySettings, monitor_port: int) -> Access:
+    hosts = LOOPBACK_NAMES | set(settings.allowed_hosts)
+    any_name = not is_loopback(settings.host) and not settings.allowed_hosts
+    return Access(
+        origins=Origins(None if any_name else hosts, settings.cors_origins, {settings.port, monitor_port}),
+        keys=gateway.keys if is_on(settings.auth, settings) else None,
+        limits=limits,
+        tickets=gateway.tickets,
+        stream_check_seconds=settings.stream_check_seconds,
+    )
+
+
+def _api(title: str, lifespan: Lifespan[FastAPI] | None, guard: Access, settings: GatewaySettings) -> FastAPI:
     app = FastAPIOffline(
         title=title,
         description=openapi.ABOUT,
@@ -92,6 +146,15 @@ def _api(title: str, lifespan: Lifespan[FastAPI] | None) -> FastAPI:
         static_url="/docs/assets",
         redoc_url=None,
     )
-    app.add_middleware(CorrelationMiddleware)
+    # The last one added is the outermost: a page of another origin can read why it was refused.
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(AccessMiddleware, access=guard)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST", "PATCH", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Correlation-Id"],
+        expose_headers=["X-Correlation-Id", "Retry-After", *RATE_LIMIT_HEADERS],
+    )
     errors.install(app)
     return app

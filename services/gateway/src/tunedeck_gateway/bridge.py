@@ -12,6 +12,8 @@ from tunedeck_chassis.bus import Bus, RawReply
 from tunedeck_contracts.errors import ErrorReply
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.rpc import Rpc
+from tunedeck_gateway.access.keys import Keys
+from tunedeck_gateway.access.tickets import Tickets
 from tunedeck_gateway.openapi import error_responses
 from tunedeck_gateway.settings import GatewaySettings
 
@@ -27,10 +29,12 @@ class Gateway:
     bus: Bus
     blobs: BlobStore
     database_problem: Callable[[], Awaitable[str | None]]
+    keys: Keys
+    tickets: Tickets
 
 
-def gateway_of(request: Request) -> Gateway:
-    """The gateway that serves this request (a FastAPI dependency)."""
+async def gateway_of(request: Request) -> Gateway:
+    """The gateway that serves this request: a dependency, async because FastAPI runs others in a thread."""
     found: Gateway = request.app.state.gateway
     return found
 

@@ -1,10 +1,15 @@
 """Every error of the gateway itself in the form of `ErrorReply`, the framework's included."""
 
+from collections.abc import Sequence
+from http import HTTPStatus
+
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 
+from tunedeck_chassis.failures import as_tunedeck_error
 from tunedeck_contracts.errors import (
     ErrorReply,
     FieldProblem,
@@ -16,18 +21,24 @@ from tunedeck_gateway.bridge import error_response
 
 log = structlog.get_logger()
 
+_NAMES = {error.status_code: error.__name__ for error in TunedeckError.__subclasses__()}
+
 
 async def _tunedeck_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, TunedeckError)
     return error_response(error.reply())
 
 
-async def _validation_error(_: Request, error: Exception) -> Response:
+async def _database_error(_: Request, error: Exception) -> Response:
+    return error_response(as_tunedeck_error(error).reply())
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    problems = [
-        FieldProblem(loc=".".join(map(str, found["loc"])), message=str(found["msg"]))
-        for found in error.errors()
-    ]
+    problems = [FieldProblem(loc=_path(found["loc"]), message=str(found["msg"])) for found in error.errors()]
+    if problems[0].loc == "body" and not _says_json(request):
+        sentence = "send the body as JSON, with the header Content-Type: application/json"
+        problems = [FieldProblem(loc="body", message=sentence)]
     sentence = "; ".join(f"{problem.loc}: {problem.message}" for problem in problems[:3])
     more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
     return error_response(ValidationFailed(f"The request is not valid: {sentence}{more}.", problems).reply())
@@ -38,8 +49,12 @@ async def _http_error(request: Request, error: Exception) -> Response:
     detail = str(error.detail)
     if error.status_code == 404 and detail == "Not Found":
         detail = f"There is nothing at {request.url.path}; /docs lists what there is."
-    name = {404: "NotFound", 405: "MethodNotAllowed"}.get(error.status_code, "HTTPError")
-    return error_response(ErrorReply(detail=detail, status_code=error.status_code, error_type=name))
+    if error.status_code == 405:
+        detail = f"{request.method} is not taken at {request.url.path}; /docs lists what is."
+    name = _NAMES.get(error.status_code) or HTTPStatus(error.status_code).phrase.title().replace(" ", "")
+    answer = error_response(ErrorReply(detail=detail, status_code=error.status_code, error_type=name))
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
@@ -48,9 +63,20 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     return error_response(reply)
 
 
+def _path(loc: Sequence[int | str]) -> str:
+    """A field of the body is named as the client wrote it, a parameter with where it stands."""
+    inner = loc[1:] if loc[0] == "body" and len(loc) > 1 else loc
+    return ".".join(map(str, inner))
+
+
+def _says_json(request: Request) -> bool:
+    return "json" in request.headers.get("content-type", "")
+
+
 def install(app: FastAPI) -> None:
     """Register the handlers."""
     app.add_exception_handler(TunedeckError, _tunedeck_error)
+    app.add_exception_handler(PyMongoError, _database_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)

@@ -17,10 +17,13 @@ from tunedeck_contracts.errors import (
     Conflict,
     ErrorReply,
     FieldProblem,
+    Forbidden,
     InsufficientStorage,
     NotFound,
     PayloadTooLarge,
+    TooManyRequests,
     TunedeckError,
+    Unauthorized,
     Unavailable,
     UnsupportedMediaType,
     ValidationFailed,
@@ -51,6 +54,9 @@ TAGS = [
 ]
 
 _ERRORS: dict[int, TunedeckError] = {
+    401: Unauthorized("This needs an API key: send it as `Authorization: Bearer <key>`."),
+    403: Forbidden("The key may read and not write."),
+    429: TooManyRequests("More than 1000 requests an hour; come again in 58 seconds."),
     400: BadRequest("Failed to parse CSV file: Missing required 'input' column"),
     404: NotFound("There is no job 'job_1751559451590_15c0ef2a'."),
     409: Conflict("Model 'gpt2' already exists in your collection"),
@@ -64,27 +70,19 @@ _ERRORS: dict[int, TunedeckError] = {
     507: InsufficientStorage("There is no room to keep the file."),
 }
 _REASONS = {
-    400: "What the request carries cannot be used.",
+    400: "The body cannot be read, or what it carries cannot be used.",
     401: "No key, or one that is unknown, expired or revoked; only where keys are asked for.",
     403: "The key does not allow this, or the page that sent it may not.",
     404: "It does not exist.",
     409: "The state of things does not allow it now.",
-    413: "The file is larger than the limit; the rest of it is not read.",
+    413: "The file or the body is larger than the limit; the rest of it is not read.",
     415: "A body of a kind that is not taken.",
     422: "The request does not have the documented shape; `errors` lists every field.",
     429: "More requests than the limit; only where limits are on.",
     503: "What the answer needs is away, or has no data yet; come again after `Retry-After` seconds.",
     507: "There is no room to keep what was sent.",
 }
-_ACCESS: dict[str, Document] = {
-    "401": {"detail": "This needs an API key.", "status_code": 401, "error_type": "Unauthorized"},
-    "403": {"detail": "The key may only read.", "status_code": 403, "error_type": "Forbidden"},
-    "429": {
-        "detail": "More than 1000 requests an hour.",
-        "status_code": 429,
-        "error_type": "TooManyRequests",
-    },
-}
+_ACCESS = (401, 403, 429)
 _HEADERS: Document = {
     "X-Correlation-Id": {
         "description": "Names the request in every service's log.",
@@ -92,16 +90,12 @@ _HEADERS: Document = {
     },
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}},
 }
-_SCHEMA = {"$ref": "#/components/schemas/ErrorReply"}
 _FREE = {"type", "title", "description", "examples"}
 
 
 def error_responses(*statuses: int) -> dict[int | str, Document]:
     """The `responses` of a route for the errors it can give."""
-    return {
-        status: {"model": ErrorReply, **_error(status, json.loads(_ERRORS[status].reply().to_json()))}
-        for status in statuses
-    }
+    return {status: {"model": ErrorReply, **_error(status)} for status in statuses}
 
 
 def complete(app: FastAPI) -> None:
@@ -129,12 +123,15 @@ def _complete(operation: Document, *, is_public: bool) -> None:
     responses = operation["responses"]
     if "HTTPValidationError" in json.dumps(responses.get("422", {})):
         del responses["422"]
-        if _can_be_invalid(operation):
-            responses["422"] = _error(422, json.loads(_ERRORS[422].reply().to_json()), _SCHEMA)
+    if _can_be_invalid(operation):
+        responses.setdefault("422", _with_schema(_error(422)))
+    if "requestBody" in operation:
+        for status in (400, 413):
+            responses.setdefault(str(status), _with_schema(_error(status)))
     if not is_public:
         operation["security"] = [{"ApiKey": []}, {}]
-        for status, example in _ACCESS.items():
-            responses[status] = _error(int(status), example, _SCHEMA)
+        for status in _ACCESS:
+            responses[str(status)] = _with_schema(_error(status))
     _describe(operation, described().get(operation["operationId"], {}))
     for status, response in responses.items():
         headers = response.setdefault("headers", {})
@@ -161,9 +158,14 @@ def _describe(operation: Document, said: Document) -> None:
         operation["responses"][status]["content"]["application/json"]["example"] = example
 
 
-def _error(status: int, example: Document, schema: Document | None = None) -> Document:
-    content = {"example": example} if schema is None else {"schema": schema, "example": example}
-    return {"description": _REASONS[status], "content": {"application/json": content}}
+def _error(status: int) -> Document:
+    example = json.loads(_ERRORS[status].reply().to_json())
+    return {"description": _REASONS[status], "content": {"application/json": {"example": example}}}
+
+
+def _with_schema(response: Document) -> Document:
+    response["content"]["application/json"]["schema"] = {"$ref": "#/components/schemas/ErrorReply"}
+    return response
 
 
 def _can_be_invalid(operation: Document) -> bool:

@@ -18,20 +18,28 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(settings: GatewaySettings) -> None:
-    """Serve the main API and the training monitor until SIGTERM or SIGINT."""
-    main = _listen(settings.host, settings.port)
-    monitor = _listen(settings.host, settings.monitor_port)
+def build_server(settings: GatewaySettings, main: socket.socket, monitor: socket.socket) -> uvicorn.Server:
+    """The server of both ports; `settings.port` names the one of `main`."""
     config = uvicorn.Config(
         create_app(settings, monitor.getsockname()[1]),
         log_config=None,
         access_log=False,
         lifespan="on",
+        http="httptools",
         ws="websockets-sansio",
         ws_ping_interval=PING_SECONDS,
         ws_ping_timeout=PING_SECONDS,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=5,
         server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
     )
-    await uvicorn.Server(config).serve(sockets=[main, monitor])
+    return uvicorn.Server(config)
+
+
+async def serve(settings: GatewaySettings) -> None:
+    """Serve the main API and the training monitor until SIGTERM or SIGINT."""
+    main = _listen(settings.host, settings.port)
+    monitor = _listen(settings.host, settings.monitor_port)
+    await build_server(settings, main, monitor).serve(sockets=[main, monitor])

@@ -1,6 +1,6 @@
 """`python -m tunedeck_jobs`."""
 
-import asyncio
+import uvloop
 
 from tunedeck_chassis.logs import configure
 from tunedeck_jobs.app import serve
@@ -11,7 +11,7 @@ def main() -> None:
     """Run the service until a signal."""
     settings = JobsSettings()
     configure("jobs", settings.log_level)
-    asyncio.run(serve(settings))
+    uvloop.run(serve(settings))
 
 
 if __name__ == "__main__":

@@ -49,19 +49,19 @@ async def add_model(gateway: Here, model: AddModel) -> Response:
     return await answer(gateway, rpc.MODEL_ADD, model)
 
 
-@router.get("/check/{model_id:path}", **documented(rpc.MODEL_CHECK))
+@router.get("/check/{model_id:path}", **documented(rpc.MODEL_CHECK, 422))
 async def check_model(gateway: Here, model_id: ModelId) -> Response:
     """Whether the collection has a model."""
     return await answer(gateway, rpc.MODEL_CHECK, CheckModel(id=model_id))
 
 
-@router.get("/{model_id:path}", **documented(rpc.MODEL_GET, 404))
+@router.get("/{model_id:path}", **documented(rpc.MODEL_GET, 404, 422))
 async def get_model(gateway: Here, model_id: ModelId) -> Response:
     """One model of the collection."""
     return await answer(gateway, rpc.MODEL_GET, GetModel(id=model_id))
 
 
-@router.delete("/{model_id:path}", **documented(rpc.MODEL_REMOVE, 404))
+@router.delete("/{model_id:path}", **documented(rpc.MODEL_REMOVE, 404, 422))
 async def remove_model(gateway: Here, model_id: ModelId) -> Response:
     """Take a model out of the collection; jobs and files stay."""
     return await answer(gateway, rpc.MODEL_REMOVE, RemoveModel(id=model_id))

@@ -1,0 +1,153 @@
+"""How often one may ask: counted by `limits`, in MongoDB, so that all gateways count together."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import structlog
+from limits import RateLimitItem, parse
+from limits.aio.storage import MemoryStorage, Storage
+from limits.aio.strategies import FixedWindowRateLimiter
+from pymongo import ASCENDING, ReturnDocument, WriteConcern
+from pymongo.errors import DuplicateKeyError, PyMongoError
+
+from tunedeck_chassis.mongo import Client, Document
+from tunedeck_contracts.errors import TooManyRequests
+from tunedeck_gateway.settings import GatewaySettings
+
+log = structlog.get_logger()
+
+RATE_LIMIT_HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
+_MOST_REMEMBERED = 10_000
+
+
+class Kind(StrEnum):
+    """What is counted apart."""
+
+    SEARCH = "search"
+    UPLOAD = "upload"
+    REQUEST = "request"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a caller stands after a request: `reset` in seconds from now."""
+
+    item: RateLimitItem
+    allowed: bool
+    remaining: int
+    reset: int
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-06"""
+        values = (self.item.amount, self.remaining, self.reset)
+        return {name: str(value) for name, value in zip(RATE_LIMIT_HEADERS, values, strict=True)}
+
+
+class Limits:
+    """Windows that begin with their first request. While MongoDB is away, each gateway counts alone."""
+
+    def __init__(self, client: Client, settings: GatewaySettings) -> None:
+        self.counters = Counters(client, settings.gateway_database)
+        self._together = FixedWindowRateLimiter(self.counters)
+        self._alone = FixedWindowRateLimiter(MemoryStorage())
+        self._items = {
+            Kind.SEARCH: parse(settings.search_limit),
+            Kind.UPLOAD: parse(settings.upload_limit),
+            Kind.REQUEST: parse(settings.request_limit),
+        }
+
+    async def count(self, kind: Kind, caller: str) -> Standing:
+        """Count one request of a caller."""
+        try:
+            return await self._count(self._together, kind, caller)
+        except PyMongoError as error:
+            log.warning("limits_counted_alone", error=type(error).__name__)
+            return await self._count(self._alone, kind, caller)
+
+    async def _count(self, limiter: FixedWindowRateLimiter, kind: Kind, caller: str) -> Standing:
+        item = self._items[kind]
+        allowed = await limiter.hit(item, kind.value, caller)
+        reset_time, remaining = await limiter.get_window_stats(item, kind.value, caller)
+        return Standing(item, allowed, max(0, remaining), max(1, round(reset_time - time.time())))
+
+
+def refusal(standing: Standing) -> TooManyRequests:
+    """What a caller over the limit is told."""
+    item = standing.item
+    window = item.GRANULARITY.name if item.multiples == 1 else f"{item.multiples} {item.GRANULARITY.name}s"
+    return TooManyRequests(
+        f"More than {item.amount} requests in one {window}; come again in {standing.reset} s."
+    )
+
+
+class Counters(Storage):
+    """`limits`' storage over PyMongo's async client; its own asks for Motor, which is at its end of life.
+
+    A count lost in a crash is no harm, so writes wait for no journal.
+    """
+
+    STORAGE_SCHEME = None
+
+    def __init__(self, client: Client, database: str) -> None:
+        super().__init__()
+        self._counters = client[database].get_collection("limits", write_concern=WriteConcern(w=1, j=False))
+        # What the database said last: the window's headers need no further questions.
+        self._said: dict[str, tuple[int, float]] = {}
+
+    @property
+    def base_exceptions(self) -> type[Exception]:
+        return PyMongoError
+
+    async def prepare(self) -> None:
+        """MongoDB removes the windows that are over."""
+        await self._counters.create_index([("until", ASCENDING)], expireAfterSeconds=0)
+
+    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        try:
+            count, until = await self._incremented(key, expiry, amount)
+        except DuplicateKeyError:
+            # Two first requests of a window at once: the other one has made the document.
+            count, until = await self._incremented(key, expiry, amount)
+        if len(self._said) >= _MOST_REMEMBERED:
+            self._said.clear()
+        self._said[key] = (count, until)
+        return count
+
+    async def _incremented(self, key: str, expiry: int, amount: int) -> tuple[int, float]:
+        over = {"$lte": [{"$ifNull": ["$until", datetime.fromtimestamp(0, UTC)]}, "$$NOW"]}
+        found: Document = await self._counters.find_one_and_update(  # type: ignore[assignment]  # an upsert
+            {"_id": key},
+            [
+                {
+                    "$set": {
+                        "count": {"$cond": [over, amount, {"$add": ["$count", amount]}]},
+                        "until": {"$cond": [over, {"$add": ["$$NOW", expiry * 1000]}, "$until"]},
+                    }
+                }
+            ],
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+        )
+        return int(found["count"]), found["until"].timestamp()
+
+    async def get(self, key: str) -> int:
+        return self._said.get(key, (0, 0.0))[0]
+
+    async def get_expiry(self, key: str) -> float:
+        return self._said.get(key, (0, time.time()))[1]
+
+    async def check(self) -> bool:
+        await self._counters.database.command("ping")
+        return True
+
+    async def reset(self) -> int | None:
+        self._said.clear()
+        return (await self._counters.delete_many({})).deleted_count
+
+    async def clear(self, key: str) -> None:
+        self._said.pop(key, None)
+        await self._counters.delete_one({"_id": key})

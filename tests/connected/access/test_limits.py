@@ -1,0 +1,90 @@
+"""Limits: exact over several gateways, with what a client needs to wait rightly."""
+
+import asyncio
+from collections import Counter
+
+import httpx
+import pytest
+
+from tests.connected.access.conftest import StartGateway, bearer
+from tunedeck_gateway.access.keys import Scope
+from tunedeck_gateway.app import is_on as switched_on
+from tunedeck_gateway.settings import GatewaySettings
+
+FILE = {"file": ("a.csv", b"no multipart reader gets this far", "text/csv")}
+
+
+async def statuses(client: httpx.AsyncClient, count: int, path: str, **request: object) -> Counter[int]:
+    answers = await asyncio.gather(*(client.get(path, **request) for _ in range(count)))  # type: ignore[arg-type]
+    return Counter(answer.status_code for answer in answers)
+
+
+async def test_three_gateways_count_together_and_exactly(start: StartGateway) -> None:
+    gateways = [await start(auth="off", limits="on", request_limit="30/hour") for _ in range(3)]
+    counted = await asyncio.gather(*(statuses(one.main, 20, "/api/keys") for one in gateways))
+    assert sum(counted, Counter()) == {200: 30, 429: 30}
+
+
+async def test_who_is_over_the_limit_learns_when_to_come_again(start: StartGateway) -> None:
+    gateway = await start(auth="off", limits="on", request_limit="1/hour")
+    first = await gateway.main.get("/api/keys")
+    assert first.headers["RateLimit-Limit"] == "1" and first.headers["RateLimit-Remaining"] == "0"
+    second = await gateway.main.get("/api/keys")
+    assert (second.status_code, second.json()["error_type"]) == (429, "TooManyRequests")
+    assert 3590 <= int(second.headers["Retry-After"]) <= 3600
+    assert second.headers["RateLimit-Reset"] == second.headers["Retry-After"]
+
+
+async def test_a_window_ends(start: StartGateway) -> None:
+    gateway = await start(auth="off", limits="on", request_limit="1/second")
+    assert (await statuses(gateway.main, 2, "/api/keys"))[429] == 1
+    async with asyncio.timeout(10):
+        while (await gateway.main.get("/api/keys")).status_code == 429:
+            await asyncio.sleep(0.1)
+
+
+async def test_each_key_has_its_own_count(start: StartGateway) -> None:
+    gateway = await start(limits="on", request_limit="2/hour")
+    for name in ("one", "two"):
+        _, token = await gateway.keys.create(name, Scope.ADMIN, None)
+        assert await statuses(gateway.main, 3, "/api/keys", headers=bearer(token)) == {200: 2, 429: 1}
+
+
+async def test_files_are_counted_apart(start: StartGateway) -> None:
+    gateway = await start(auth="off", limits="on", upload_limit="2/hour", request_limit="1/hour")
+    sent = [
+        (await gateway.main.post("/api/datasets", files=FILE, timeout=0.5)).status_code
+        if n > 1
+        else await _ignoring_timeout(gateway.main)
+        for n in range(3)
+    ]
+    assert sent[2] == 429
+    assert (await gateway.main.get("/api/keys")).status_code == 200
+
+
+async def _ignoring_timeout(client: httpx.AsyncClient) -> int:
+    try:
+        return (await client.post("/api/datasets", files=FILE, timeout=0.5)).status_code
+    except httpx.ReadTimeout:
+        return 0
+
+
+async def test_an_address_is_believed_from_a_trusted_proxy_only(start: StartGateway) -> None:
+    gateway = await start(auth="off", limits="on", request_limit="1/hour")
+    forged = [{"X-Forwarded-For": f"10.0.0.{n}"} for n in range(2)]
+    codes = [(await gateway.main.get("/api/keys", headers=one)).status_code for one in forged]
+    assert codes == [200, 429]
+
+
+async def test_health_and_documents_are_not_counted(start: StartGateway) -> None:
+    gateway = await start(auth="off", limits="on", request_limit="1/hour")
+    assert set(await statuses(gateway.main, 3, "/")) == {200}
+    assert set(await statuses(gateway.main, 3, "/openapi.json")) == {200}
+
+
+@pytest.mark.parametrize(("host", "is_on"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_the_figures_are_api_mds_and_on_only_off_loopback(host: str, is_on: bool) -> None:
+    settings = GatewaySettings(host=host)
+    assert (settings.search_limit, settings.upload_limit) == ("100/minute", "10/hour")
+    assert settings.request_limit == "1000/hour"
+    assert switched_on(settings.limits, settings) is switched_on(settings.auth, settings) is is_on
