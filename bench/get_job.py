@@ -1,4 +1,4 @@
-"""`GET /api/jobs/{uid}`, authenticated, through gateway, NATS, the jobs service and MongoDB, beside one process."""
+"""`GET /api/jobs/{uid}`, authenticated, through gateway, NATS, jobs and MongoDB, beside one process."""
 
 import asyncio
 import os
