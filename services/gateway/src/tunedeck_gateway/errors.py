@@ -6,8 +6,10 @@ from http import HTTPStatus
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from tunedeck_chassis.failures import as_tunedeck_error
 from tunedeck_contracts.errors import (
@@ -54,6 +56,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     name = _NAMES.get(error.status_code) or HTTPStatus(error.status_code).phrase.title().replace(" ", "")
     answer = error_response(ErrorReply(detail=detail, status_code=error.status_code, error_type=name))
     answer.headers.update(error.headers or {})
+    if error.status_code == 405:
+        answer.headers["Allow"] = ", ".join(sorted(_methods(request)))
     return answer
 
 
@@ -67,6 +71,15 @@ def _path(loc: Sequence[int | str]) -> str:
     """A field of the body is named as the client wrote it, a parameter with where it stands."""
     inner = loc[1:] if loc[0] == "body" and len(loc) > 1 else loc
     return ".".join(map(str, inner))
+
+
+def _methods(request: Request) -> set[str]:
+    """What all routes at the request's path take; the framework names the first one's alone."""
+    found: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        if route.path is not None and compile_path(route.path)[0].match(request.scope["path"]):
+            found |= route.methods or set()
+    return found
 
 
 def _says_json(request: Request) -> bool:
