@@ -5,7 +5,6 @@ interface's own) and links.
 """
 
 import json
-from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -28,10 +27,12 @@ from tunedeck_contracts.errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
+from tunedeck_gateway.access.keys import Scope
+from tunedeck_gateway.access.limits import RATE_LIMIT_HEADERS
+from tunedeck_gateway.access.rules import is_public, needed_scope
 
 Document = dict[str, Any]
 
-PUBLIC = ("/", "/api/health")
 ABOUT = """Every error is an `ErrorReply`: a sentence in `detail`, its `status_code`, its `error_type`.
 Times are UTC in ISO 8601 with milliseconds and a Z.
 
@@ -40,7 +41,9 @@ then as it is trained. Without a query every frame has `job_id`, `timestamp`, `t
 `is_completed`, `training` (a `LossPoint`), `resources` (a `ResourceSample`), `iteration` and `total`; the
 last one has `is_completed: true`, and the server closes with 1000. A job that does not exist is closed
 with 4404. With `?v=1&after=<seq>` the stream goes on after the point with that `seq`, and also sends the
-job's status, log lines and heartbeats, told apart by `type`.
+job's status, log lines and heartbeats, told apart by `type`. Where keys are asked for, the stream takes
+one in the header or, from a browser, `?ticket=` of `POST /api/ws-ticket`; it is closed with 4401 without
+one, 4403 for a page that may not, 4429 over the limit, 1008 when the key ends, and 1013 when to come again.
 """
 TAGS = [
     {"name": "Health", "description": "Whether it runs, and what is away."},
@@ -54,10 +57,9 @@ TAGS = [
 ]
 
 _ERRORS: dict[int, TunedeckError] = {
-    401: Unauthorized("This needs an API key: send it as `Authorization: Bearer <key>`."),
-    403: Forbidden("The key may read and not write."),
-    429: TooManyRequests("More than 1000 requests an hour; come again in 58 seconds."),
     400: BadRequest("Failed to parse CSV file: Missing required 'input' column"),
+    401: Unauthorized("This needs an API key: send `Authorization: Bearer <key>`."),
+    403: Forbidden("Pages of 'http://example.org' may not do this: add the origin to TUNEDECK_CORS_ORIGINS."),
     404: NotFound("There is no job 'job_1751559451590_15c0ef2a'."),
     409: Conflict("Model 'gpt2' already exists in your collection"),
     413: PayloadTooLarge("File size exceeds maximum allowed size of 52428800 bytes"),
@@ -66,13 +68,14 @@ _ERRORS: dict[int, TunedeckError] = {
         "The request is not valid: query.limit: Input should be greater than or equal to 1.",
         [FieldProblem(loc="query.limit", message="Input should be greater than or equal to 1")],
     ),
+    429: TooManyRequests("More than 1000 requests in one hour; come again in 58 s."),
     503: Unavailable("Training data not available"),
     507: InsufficientStorage("There is no room to keep the file."),
 }
 _REASONS = {
     400: "The body cannot be read, or what it carries cannot be used.",
     401: "No key, or one that is unknown, expired or revoked; only where keys are asked for.",
-    403: "The key does not allow this, or the page that sent it may not.",
+    403: "The key's scope does not allow this, or the page or the host's name may not.",
     404: "It does not exist.",
     409: "The state of things does not allow it now.",
     413: "The file or the body is larger than the limit; the rest of it is not read.",
@@ -82,14 +85,22 @@ _REASONS = {
     503: "What the answer needs is away, or has no data yet; come again after `Retry-After` seconds.",
     507: "There is no room to keep what was sent.",
 }
-_ACCESS = (401, 403, 429)
 _HEADERS: Document = {
     "X-Correlation-Id": {
         "description": "Names the request in every service's log.",
         "schema": {"type": "string"},
     },
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}},
+    **{
+        name: {"description": text, "schema": {"type": "integer", "minimum": 0}}
+        for name, text in zip(
+            RATE_LIMIT_HEADERS,
+            ("Requests in the window.", "Requests that are left.", "Seconds to the next window."),
+            strict=True,
+        )
+    },
 }
+_HEADERS_OF = {"429": ("Retry-After", *RATE_LIMIT_HEADERS), "503": ("Retry-After",)}
 _FREE = {"type", "title", "description", "examples"}
 
 
@@ -101,7 +112,7 @@ def error_responses(*statuses: int) -> dict[int | str, Document]:
 def complete(app: FastAPI) -> None:
     """Finish the application's document, once it has all its routes."""
     document = app.openapi()
-    used = {tag for _, operation in _operations(document) for tag in operation["tags"]}
+    used = {tag for methods in document["paths"].values() for one in methods.values() for tag in one["tags"]}
     document["tags"] = [tag for tag in TAGS if tag["name"] in used]
     components = document["components"]
     schemas = components["schemas"]
@@ -112,14 +123,17 @@ def complete(app: FastAPI) -> None:
         "ApiKey": {
             "type": "http",
             "scheme": "bearer",
-            "description": "A key made by `tunedeck keys create`. Not asked for on loopback by default.",
+            "description": "A key made by `tunedeck keys create`, with the scope that the operation names: "
+            "read, write or admin. Not asked for on loopback by default.",
         }
     }
-    for path, operation in _operations(document):
-        _complete(operation, is_public=path in PUBLIC)
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            scope = None if is_public(path) else needed_scope(method.upper(), path)
+            _complete(operation, scope)
 
 
-def _complete(operation: Document, *, is_public: bool) -> None:
+def _complete(operation: Document, scope: Scope | None) -> None:
     responses = operation["responses"]
     if "HTTPValidationError" in json.dumps(responses.get("422", {})):
         del responses["422"]
@@ -128,16 +142,15 @@ def _complete(operation: Document, *, is_public: bool) -> None:
     if "requestBody" in operation:
         for status in (400, 413):
             responses.setdefault(str(status), _with_schema(_error(status)))
-    if not is_public:
-        operation["security"] = [{"ApiKey": []}, {}]
-        for status in _ACCESS:
+    responses["403"] = _with_schema(_error(403))
+    if scope is not None:
+        operation["security"] = [{"ApiKey": [scope.value]}, {}]
+        for status in (401, 429):
             responses[str(status)] = _with_schema(_error(status))
     _describe(operation, described().get(operation["operationId"], {}))
     for status, response in responses.items():
-        headers = response.setdefault("headers", {})
-        headers["X-Correlation-Id"] = {"$ref": "#/components/headers/X-Correlation-Id"}
-        if status in ("429", "503"):
-            headers["Retry-After"] = {"$ref": "#/components/headers/Retry-After"}
+        for name in ("X-Correlation-Id", *_HEADERS_OF.get(status, ())):
+            response.setdefault("headers", {})[name] = {"$ref": f"#/components/headers/{name}"}
     operation["responses"] = dict(sorted(responses.items()))
 
 
@@ -178,12 +191,6 @@ def _takes_any_text(schema: Document) -> bool:
     if "anyOf" in schema:
         return all(_takes_any_text(one) for one in schema["anyOf"])
     return schema.get("type") in ("string", "null") and not set(schema) - _FREE
-
-
-def _operations(document: Document) -> Iterator[tuple[str, Document]]:
-    for path, methods in document["paths"].items():
-        for operation in methods.values():
-            yield path, operation
 
 
 @cache
