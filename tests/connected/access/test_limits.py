@@ -2,11 +2,13 @@
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.connected.access.conftest import StartGateway, bearer
+from tests.support.servers import MongoServer
 from tunedeck_gateway.access.keys import Scope
 from tunedeck_gateway.app import is_on as switched_on
 from tunedeck_gateway.settings import GatewaySettings
@@ -41,6 +43,15 @@ async def test_a_window_ends(start: StartGateway) -> None:
     async with asyncio.timeout(10):
         while (await gateway.main.get("/api/keys")).status_code == 429:
             await asyncio.sleep(0.1)
+
+
+async def test_without_mongodb_a_gateway_counts_alone(start: StartGateway, tmp_path: Path) -> None:
+    mongod = MongoServer(tmp_path)
+    mongod.start()
+    gateway = await start(mongo_url=mongod.url, auth="off", limits="on", request_limit="2/hour")
+    assert (await gateway.main.get("/api/nothing")).headers["RateLimit-Remaining"] == "1"
+    mongod.stop()
+    assert await statuses(gateway.main, 3, "/api/nothing", timeout=30) == {404: 2, 429: 1}
 
 
 async def test_each_key_has_its_own_count(start: StartGateway) -> None:

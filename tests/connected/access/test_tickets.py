@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 import websockets
 
-from tests.connected.access.conftest import RunningGateway, bearer
+from tests.connected.access.conftest import RunningGateway, bearer, until
 from tunedeck_gateway.access import tickets
 from tunedeck_gateway.access.keys import Scope
 
@@ -53,3 +53,15 @@ async def test_an_id_that_no_job_can_have_gets_none(gateway: RunningGateway) -> 
     _, token = await gateway.keys.create("reads", Scope.READ, None)
     answer = await gateway.main.post("/api/ws-ticket", json={"job_id": "a.>"}, headers=bearer(token))
     assert answer.status_code == 404
+
+
+async def test_it_is_worth_no_more_than_its_key(gateway: RunningGateway) -> None:
+    key, token = await gateway.keys.create("leaves", Scope.READ, None)
+    answer = await gateway.main.post("/api/ws-ticket", json={"job_id": JOB}, headers=bearer(token))
+    await gateway.keys.revoke(key.id)
+
+    async def is_refused() -> bool:
+        return (await gateway.main.get("/api/keys", headers=bearer(token))).status_code == 401
+
+    await until(is_refused)
+    assert not await is_let_in(gateway, answer.json()["ticket"])

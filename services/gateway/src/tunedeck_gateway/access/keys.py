@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+import pymongo
 from pymongo.errors import PyMongoError
 
 from tunedeck_contracts.errors import Forbidden, NotFound, Unauthorized, Unavailable
@@ -20,6 +21,11 @@ from tunedeck_contracts.message import utc_now
 
 _TOKEN = re.compile(r"ftk_(?P<id>[0-9a-f]{12})_(?P<secret>[A-Za-z0-9_-]{43})")
 _MOST_CACHED = 10_000
+_FIRST_LOOK_SECONDS = 5.0
+"""Bridges a restart of MongoDB."""
+_NEXT_LOOK_SECONDS = 1.0
+_LOOK_AGAIN_SECONDS = 5.0
+"""After a look that failed: soon enough that a revocation is still in force within 30 s."""
 
 
 class Scope(StrEnum):
@@ -78,6 +84,7 @@ class Keys:
     def __init__(self, stored: StoredKeys, cache_seconds: float) -> None:
         self._stored = stored
         self._cache_seconds = cache_seconds
+        # Until when it is believed, by `time.monotonic()`.
         self._cache: dict[str, tuple[float, ApiKey | None]] = {}
 
     async def authenticate(self, authorization: str | None) -> ApiKey:
@@ -129,19 +136,21 @@ class Keys:
         return key
 
     async def _known(self, key_id: str) -> ApiKey | None:
-        looked_up, cached = self._cache.get(key_id, (float("-inf"), None))
-        if time.monotonic() - looked_up < self._cache_seconds:
+        believed_until, cached = self._cache.get(key_id, (float("-inf"), None))
+        if time.monotonic() < believed_until:
             return cached
+        seconds = self._cache_seconds
         try:
-            found = await self._stored.used(key_id)
+            with pymongo.timeout(_FIRST_LOOK_SECONDS if cached is None else _NEXT_LOOK_SECONDS):
+                found = await self._stored.used(key_id)
         except PyMongoError as error:
             # Where nothing can be read, nothing was revoked either.
-            if cached is not None:
-                return cached
-            raise Unavailable("MongoDB does not answer, so the API key cannot be checked.") from error
+            if cached is None:
+                raise Unavailable("MongoDB does not answer, so the API key cannot be checked.") from error
+            found, seconds = cached, min(seconds, _LOOK_AGAIN_SECONDS)
         if len(self._cache) >= _MOST_CACHED:
             self._cache.clear()
-        self._cache[key_id] = (time.monotonic(), found)
+        self._cache[key_id] = (time.monotonic() + seconds, found)
         return found
 
 

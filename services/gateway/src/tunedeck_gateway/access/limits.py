@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+import pymongo
 import structlog
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, Storage
@@ -21,6 +22,9 @@ log = structlog.get_logger()
 
 RATE_LIMIT_HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 _MOST_REMEMBERED = 10_000
+_COUNT_SECONDS = 1.0
+_ALONE_SECONDS = 5.0
+"""Without MongoDB nobody waits for it again before this is over."""
 
 
 class Kind(StrEnum):
@@ -54,6 +58,7 @@ class Limits:
         self.counters = Counters(client, settings.gateway_database)
         self._together = FixedWindowRateLimiter(self.counters)
         self._alone = FixedWindowRateLimiter(MemoryStorage())
+        self._alone_until = float("-inf")
         self._items = {
             Kind.SEARCH: parse(settings.search_limit),
             Kind.UPLOAD: parse(settings.upload_limit),
@@ -62,11 +67,14 @@ class Limits:
 
     async def count(self, kind: Kind, caller: str) -> Standing:
         """Count one request of a caller."""
-        try:
-            return await self._count(self._together, kind, caller)
-        except PyMongoError as error:
-            log.warning("limits_counted_alone", error=type(error).__name__)
-            return await self._count(self._alone, kind, caller)
+        if time.monotonic() >= self._alone_until:
+            try:
+                with pymongo.timeout(_COUNT_SECONDS):
+                    return await self._count(self._together, kind, caller)
+            except PyMongoError as error:
+                log.warning("limits_counted_alone", seconds=_ALONE_SECONDS, error=type(error).__name__)
+                self._alone_until = time.monotonic() + _ALONE_SECONDS
+        return await self._count(self._alone, kind, caller)
 
     async def _count(self, limiter: FixedWindowRateLimiter, kind: Kind, caller: str) -> Standing:
         item = self._items[kind]

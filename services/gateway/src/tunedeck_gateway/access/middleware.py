@@ -129,7 +129,10 @@ class AccessMiddleware:
         ticket = parse_qs(scope["query_string"].decode("latin-1")).get("ticket", [None])[0]
         if ticket is None:
             return (await self._access.keys.authenticate(headers.get("authorization"))).id
-        return await self._access.tickets.redeem(ticket, scope["path"].removeprefix(STREAM))
+        key_id = await self._access.tickets.redeem(ticket, scope["path"].removeprefix(STREAM))
+        if not await self._access.keys.still_in_force(key_id):
+            raise Unauthorized("The API key that asked for the ticket is no longer in force.")
+        return key_id
 
     async def _count(self, scope: Scope, headers: Headers) -> Standing | None:
         if self._access.limits is None:
