@@ -64,7 +64,7 @@ async def test_a_refused_file_is_read_in_another_way_without_sending_it_again(
 async def test_a_wrong_field_is_named(http: httpx.AsyncClient) -> None:
     answer = await send(http, "/api/preview-csv", unique_csv(), encoding="klingon", format="xls")
     assert answer.status_code == 422
-    assert [problem["loc"] for problem in answer.json()["errors"]] == ["body.encoding", "body.format"]
+    assert [problem["loc"] for problem in answer.json()["errors"]] == ["encoding", "format"]
     assert "utf-8, utf-16" in answer.json()["detail"]
 
 

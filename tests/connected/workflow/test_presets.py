@@ -91,8 +91,8 @@ async def test_every_problem_is_reported_at_once_with_its_path(client: httpx.Asy
     answer = await client.post(PRESETS, json={"name": "", "hyperparameters": wrong})
     assert answer.status_code == 422
     assert {problem["loc"] for problem in answer.json()["errors"]} == {
-        "body.name",
-        "body.hyperparameters.learning_rate",
-        "body.hyperparameters.epochs",
-        "body.hyperparameters.optimizer",
+        "name",
+        "hyperparameters.learning_rate",
+        "hyperparameters.epochs",
+        "hyperparameters.optimizer",
     }
