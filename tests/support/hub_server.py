@@ -194,8 +194,8 @@ class _Answers(BaseHTTPRequestHandler):
 
     def _search(self, query: dict[str, list[str]]) -> None:
         wanted = query.get("search", [""])[0].casefold()
-        found = [one.info(one.main, sizes=False) for one in self.server.hub.models.values()]
-        found = [one for one in found if wanted in one["id"].casefold()]
+        named = [one for one in self.server.hub.models.values() if wanted in one.id.casefold()]
+        found = [one.info(one.main, sizes=False) for one in named]
         if "pipeline_tag" in query:
             found = [one for one in found if one["pipeline_tag"] == query["pipeline_tag"][0]]
         found.sort(key=lambda one: -one["downloads"])

@@ -14,6 +14,7 @@ from tunedeck_gateway.settings import GatewaySettings
         ("/api/jobs", "GET, POST"),
         ("/api/jobs/job_1_a", "DELETE, GET"),
         ("/api/models/owner/name", "DELETE, GET"),
+        ("/api/models/search", "GET"),
         ("/api/datasets/rows", "DELETE, GET, PATCH"),
     ],
 )

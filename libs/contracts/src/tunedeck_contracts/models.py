@@ -33,7 +33,9 @@ class AddModel(CamelMessage):
     category: str = Field(default="Text Generation", max_length=100, description="What it is for, in a word.")
     description: str = Field(default="", max_length=4000, description="A sentence or more.")
     parameters: str | None = Field(default=None, max_length=20, description="How many, like '117M'.")
-    context_length: int | None = Field(default=None, ge=1, le=LONGEST_CONTEXT, description="Tokens.")
+    context_length: int | None = Field(
+        default=None, strict=True, ge=1, le=LONGEST_CONTEXT, description="Tokens."
+    )
     license: str | None = Field(default=None, max_length=200, description="Its name or SPDX id.")
     download_size: str | None = Field(default=None, max_length=30, description="Like '39.6 GB'.")
     gated: StrictBool | None = Field(default=None, description="Whether the Hub asks to accept terms first.")

@@ -74,12 +74,11 @@ def _path(loc: Sequence[int | str]) -> str:
 
 
 def _methods(request: Request) -> set[str]:
-    """What all routes at the request's path take; the framework names the first one's alone."""
-    found: set[str] = set()
-    for route in iter_route_contexts(request.app.routes):
-        if route.path is not None and compile_path(route.path)[0].match(request.scope["path"]):
-            found |= route.methods or set()
-    return found
+    """What the resource at the request's path takes; the framework names its first route's methods alone."""
+    routes = [route for route in iter_route_contexts(request.app.routes) if route.path is not None]
+    path = request.scope["path"]
+    here = next(route.path for route in routes if compile_path(str(route.path))[0].match(path))
+    return {method for route in routes if route.path == here for method in route.methods or ()}
 
 
 def _says_json(request: Request) -> bool:

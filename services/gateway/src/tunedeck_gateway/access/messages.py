@@ -12,7 +12,7 @@ class CreateKey(CamelMessage):
     name: str = Field(min_length=1, max_length=200, description="Says whose key it is, or what for.")
     scope: Scope = Field(default=Scope.READ, description="Each scope allows all before it.")
     expires_in_days: int | None = Field(
-        default=None, ge=1, le=3650, description="How long the key is good; for ever when null."
+        default=None, strict=True, ge=1, le=3650, description="How long the key is good; for ever when null."
     )
 
 
