@@ -1,7 +1,8 @@
 """The peer of `get_job`: FastAPI and PyMongo in one process, `python -m bench.one_process PORT`.
 
-It asks for the same API key (hashed, looked up in the same mongod, cached as long), reads the same document,
-builds the same `Job`, answers with the same bytes; uvicorn runs it with the gateway's loop and parser.
+It asks for the same API key (hashed, looked up in the same mongod, cached as long), reads the same
+document, builds the same `Job`, and answers with the same bytes; uvicorn runs it with the gateway's loop
+and parser.
 """
 
 import sys
