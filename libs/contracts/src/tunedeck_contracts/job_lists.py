@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Failure, Job, LiveMetrics, Reference, Result, Status, TrainingMode
@@ -39,11 +39,19 @@ def _words(value: Any) -> Any:
     return value
 
 
+_WORD = rf"\s*({'|'.join(Status)})?\s*"
+Statuses = Annotated[
+    list[Status],
+    BeforeValidator(_words),
+    WithJsonSchema({"type": "array", "items": {"type": "string", "pattern": f"^{_WORD}(,{_WORD})*$"}}),
+]
+
+
 class JobFilters(Message):
     """Which jobs a list has. All given filters hold together."""
 
-    status: Annotated[list[Status], BeforeValidator(_words)] = Field(
-        default=[], description="Only these states; repeated, or separated by commas."
+    status: Statuses = Field(
+        default=[], description=f"Only these states: {', '.join(Status)}; repeated, or separated by commas."
     )
     q: str = Field(
         default="", max_length=200, description="Text in the name, description or uid, in any case."
