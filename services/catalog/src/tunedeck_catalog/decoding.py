@@ -47,7 +47,7 @@ class Decoder:
 
     def _opened(self, head: bytes) -> codecs.IncrementalDecoder:
         if self._encoding == UTF_8 and head.startswith(_UTF_16_MARKS):
-            raise NotText("The file is in UTF-16; save it as UTF-8, or say encoding=utf-16", "")
+            raise NotText("is in UTF-16; save it as UTF-8, or say encoding=utf-16", "")
         if self._encoding == "utf-16":
             # One byte order from the start on, so that every piece can be decoded by itself.
             self._name = "utf-16-be" if head.startswith(_BIG_ENDIAN_MARK) else "utf-16-le"
