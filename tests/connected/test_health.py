@@ -99,3 +99,14 @@ async def test_servers_that_are_away_are_named(tmp_path: Path) -> None:
     finally:
         nats.stop()
         mongod.stop()
+
+
+async def test_a_service_stops_in_order_while_nats_is_away(tmp_path: Path, mongo_url: str) -> None:
+    nats = NatsServer(tmp_path)
+    nats.start()
+    try:
+        async with gateway(nats.url, mongo_url) as client:
+            nats.kill()
+            await until(client, lambda parts: "nats" in parts)
+    finally:
+        nats.stop()

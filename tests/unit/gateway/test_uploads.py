@@ -51,6 +51,14 @@ async def test_the_file_arrives_whole_however_the_body_is_cut(content: bytes, cu
     assert upload.form() == {"input_column": "question", "late": "x"}
 
 
+async def test_what_follows_the_end_is_not_read_for_ever() -> None:
+    pieces = [body(part("file", b"a,b", "small.csv")), *[b"x" * 1_000_000] * 50]
+    asked, read = request(pieces)
+    with pytest.raises(PayloadTooLarge):
+        await collected(FileUpload(asked, limit=2500).chunks())
+    assert len(read) == 3
+
+
 async def test_a_file_over_the_limit_is_refused_before_the_rest_is_read() -> None:
     pieces = [part("file", b"", "big.csv")[:-2], *[b"x" * 1000] * 50]
     asked, read = request(pieces)

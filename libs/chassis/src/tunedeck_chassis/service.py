@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import structlog
 from faststream.nats import NatsBroker
+from nats.errors import Error as NatsError
 
 from tunedeck_chassis.broker import GRACEFUL_TIMEOUT
 from tunedeck_chassis.loop_watch import watched_event_loop
@@ -66,7 +67,11 @@ async def started(
         finally:
             broker.context.get("closed_guard").stopping = True
             await requests.stop(GRACEFUL_TIMEOUT)
-            await broker.stop()
+            try:
+                await broker.stop()
+            except NatsError as error:
+                # While NATS is away nothing can be drained; what was not acknowledged comes again.
+                log.warning("stopped_without_nats", error=repr(error))
             log.info("stopped")
 
 

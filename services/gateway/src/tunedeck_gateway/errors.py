@@ -1,7 +1,8 @@
 """Every error of the gateway itself in the form of `ErrorReply`, the framework's included."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -37,7 +38,7 @@ async def _database_error(_: Request, error: Exception) -> Response:
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    problems = [FieldProblem(loc=_path(found["loc"]), message=str(found["msg"])) for found in error.errors()]
+    problems = [_problem(found) for found in error.errors()]
     if problems[0].loc == "body" and not _says_json(request):
         sentence = "send the body as JSON, with the header Content-Type: application/json"
         problems = [FieldProblem(loc="body", message=sentence)]
@@ -51,6 +52,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
     detail = str(error.detail)
     if error.status_code == 404 and detail == "Not Found":
         detail = f"There is nothing at {request.url.path}; /docs lists what there is."
+    if detail == "There was an error parsing the body":
+        # FastAPI's words for what is no text at all.
+        detail = (
+            "The body cannot be read: send JSON in UTF-8, with the header Content-Type: application/json."
+        )
     if error.status_code == 405:
         detail = f"{request.method} is not taken at {request.url.path}; /docs lists what is."
     name = _NAMES.get(error.status_code) or HTTPStatus(error.status_code).phrase.title().replace(" ", "")
@@ -65,6 +71,15 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     log.error("request_failed", path=request.url.path, exc_info=error)
     reply = InternalError("An internal error; the gateway's log has it under the correlation id.").reply()
     return error_response(reply)
+
+
+def _problem(found: Mapping[str, Any]) -> FieldProblem:
+    if found["type"] == "json_invalid":
+        # FastAPI gives the place as the last part of the path.
+        return FieldProblem(
+            loc="body", message=f"no JSON from character {found['loc'][-1]} on: {found['ctx']['error']}"
+        )
+    return FieldProblem(loc=_path(found["loc"]), message=str(found["msg"]))
 
 
 def _path(loc: Sequence[int | str]) -> str:

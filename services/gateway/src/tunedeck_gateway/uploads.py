@@ -15,6 +15,8 @@ from tunedeck_contracts.errors import BadRequest, PayloadTooLarge, UnsupportedMe
 
 _LONGEST_FIELD = 10_000
 _MOST_FIELDS = 20
+_AROUND_THE_FILE = 1024 * 1024
+"""Bytes of a body that are not the file's: headers, fields, and what may follow the end."""
 
 
 class FileUpload:
@@ -59,7 +61,11 @@ class FileUpload:
             PayloadTooLarge: as soon as the file is larger than the limit; the rest is not read.
             BadRequest: the body is not multipart, or has no part `file`.
         """
+        arrived = 0
         async for received in self._request.stream():
+            arrived += len(received)
+            if arrived > self._limit + _AROUND_THE_FILE:
+                raise self._too_large()
             try:
                 self._parser.write(received)
             except MultipartParseError as error:
@@ -74,6 +80,9 @@ class FileUpload:
     def form(self) -> dict[str, str]:
         """The text fields that have arrived; of a name that came twice, both, with a comma between."""
         return {name: b",".join(parts).decode("utf-8", "replace") for name, parts in self._fields.items()}
+
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"File size exceeds maximum allowed size of {self._limit} bytes")
 
     def _on_part_begin(self) -> None:
         self._headers = {}
@@ -112,7 +121,7 @@ class FileUpload:
             return
         self._size += end - start
         if self._size > self._limit:
-            raise PayloadTooLarge(f"File size exceeds maximum allowed size of {self._limit} bytes")
+            raise self._too_large()
         self._ready.append(data[start:end])
 
     def _add_to_field(self, data: bytes) -> None:
