@@ -2,7 +2,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 TYPED := $(wildcard libs/*/src/*) $(wildcard services/*/src/*) $(wildcard cli/src/*)
 
-.PHONY: setup demo up test test-api check schemas bench clean
+.PHONY: setup demo up test check schemas bench clean
 
 setup:            ## The virtual environment and the bundled model; does nothing the second time
 	@scripts/set_up.sh
@@ -13,11 +13,8 @@ demo: setup       ## Fine-tune the bundled model through the whole system
 up: setup         ## Run the whole stack until Ctrl-C
 	@exec $(BIN)/tunedeck up
 
-test: setup       ## Every test but those of test-api
-	@exec $(BIN)/python -m pytest tests -m "not exhaustive"
-
-test-api: setup   ## schemathesis over both OpenAPI documents, 100 examples an operation
-	@exec $(BIN)/python -m pytest tests -m exhaustive
+test: setup       ## Every test
+	@exec $(BIN)/python -m pytest tests
 
 check: setup      ## Lint, format, types, import rules, schemas and documents
 	$(BIN)/ruff check .

@@ -21,9 +21,12 @@ ARGUMENTS = (
 ON_THIS_MACHINE = ("127.0.0.1", "localhost", "::1", None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """One browser for the session; each test opens pages of its own."""
+    """One browser for the folder; each test opens pages of its own.
+
+    Not for the session: playwright keeps an event loop running in this thread, and no asyncio test could run.
+    """
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert path is not None, "chromium is not installed: sudo apt-get install chromium"
     with sync_playwright() as playwright:

@@ -27,7 +27,6 @@ def something_there(api: Api) -> Iterator[None]:
     api.monitor.post("/api/training/mode/manual")
 
 
-@pytest.mark.exhaustive
 @pytest.mark.timeout(LONGEST_RUN_SECONDS)
 @pytest.mark.parametrize("port", ["main", "monitor"])
 def test_no_request_is_answered_otherwise_than_the_document_says(
