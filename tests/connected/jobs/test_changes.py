@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 from pydantic.alias_generators import to_camel
 
-from tests.support.jobs_service import FOUND, NO_MODEL, Service, body, claim, report
+from tests.support.jobs_service import FOUND, NO_MODEL, Service, body, claim, report, request
+from tunedeck_contracts import rpc
 from tunedeck_contracts.errors import Conflict, NotFound, Unavailable, ValidationFailed
 from tunedeck_contracts.jobs import Job, Phase, Status, SubmitJob, Wanted
 from tunedeck_contracts.runs import Beat, Outcome
 from tunedeck_jobs.jobs import NO_SEARCH
 from tunedeck_jobs.relay import Relay
-from tunedeck_jobs.resolving import Resolution
+from tunedeck_jobs.resolving import Resolution, Resolver
 
 BODY = (
     "name",
@@ -122,6 +123,18 @@ async def test_a_start_while_the_catalog_is_away_may_be_tried_again(service: Ser
     with pytest.raises(Unavailable, match="did not answer"):
         await service.jobs.start(uid)
     assert (await service.jobs.get(uid)).status is Status.CREATED
+
+
+async def test_a_job_is_created_within_its_time_limit_though_the_catalog_is_away(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.resolver, "resolve", Resolver(service.bus, seconds=1.0).resolve)
+    # As in the table of requests: twice the time that the catalog is given.
+    created = await service.bus.request(rpc.JOB_CREATE, request(), timeout=2.0)
+    assert created.job.status is Status.CREATED
+    assert created.job.problems == [
+        f"{what}: The catalog service did not answer within 1 s." for what in ("model", "dataset")
+    ]
 
 
 async def test_what_no_start_takes_away_stays_among_the_problems(service: Service) -> None:

@@ -1,13 +1,19 @@
 """Asks the catalog what a job's model and dataset stand for."""
 
+import asyncio
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tunedeck_chassis.bus import Bus
 from tunedeck_contracts.datasets import ResolveDataset, ResolvedDataset
 from tunedeck_contracts.errors import TunedeckError, Unavailable
 from tunedeck_contracts.models import ResolvedModel, ResolveModel
-from tunedeck_contracts.rpc import DATASET_RESOLVE, MODEL_RESOLVE
+from tunedeck_contracts.message import Message
+from tunedeck_contracts.rpc import DATASET_RESOLVE, MODEL_RESOLVE, RESOLVE, Rpc
 from tunedeck_jobs.record import Pinned
+
+Req = TypeVar("Req", bound=Message)
+Rep = TypeVar("Rep", bound=Message)
 
 
 @dataclass(frozen=True)
@@ -31,25 +37,27 @@ class Resolution:
 class Resolver:
     """Pins a model to a revision and a dataset to a hash, or says why it cannot."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, seconds: float = RESOLVE) -> None:
         self._bus = bus
+        self._seconds = seconds
 
     async def resolve(self, model: str, dataset: str) -> Resolution:
-        """Look for both."""
-        errors: dict[str, TunedeckError] = {}
-        found_model: ResolvedModel | None = None
-        found_dataset: ResolvedDataset | None = None
-        try:
-            found_model = await self._bus.request(MODEL_RESOLVE, ResolveModel(id=model))
-        except TunedeckError as error:
-            errors["model"] = error
-        try:
-            found_dataset = await self._bus.request(DATASET_RESOLVE, ResolveDataset(reference=dataset))
-        except TunedeckError as error:
-            errors["dataset"] = error
+        """Look for both at once: who creates a job waits for one of them, and gets it though neither comes."""
+        found_model, found_dataset = await asyncio.gather(
+            self._ask(MODEL_RESOLVE, ResolveModel(id=model)),
+            self._ask(DATASET_RESOLVE, ResolveDataset(reference=dataset)),
+        )
+        found = {"model": found_model, "dataset": found_dataset}
+        errors = {what: one for what, one in found.items() if isinstance(one, TunedeckError)}
         return Resolution(
-            found_model,
-            found_dataset,
+            found_model if isinstance(found_model, ResolvedModel) else None,
+            found_dataset if isinstance(found_dataset, ResolvedDataset) else None,
             tuple(f"{what}: {error.detail}" for what, error in errors.items()),
             any(isinstance(error, Unavailable) for error in errors.values()),
         )
+
+    async def _ask(self, rpc: Rpc[Req, Rep], message: Req) -> Rep | TunedeckError:
+        try:
+            return await self._bus.request(rpc, message, timeout=self._seconds)
+        except TunedeckError as error:
+            return error
