@@ -1,13 +1,18 @@
 """Deleting a job: what goes, in which order, and what a crash leaves to the sweep."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from pymongo.errors import AutoReconnect
 
 from tests.support.jobs_service import Service, report
-from tunedeck_contracts.errors import Conflict, NotFound
+from tunedeck_contracts.errors import Conflict, InternalError, NotFound
 from tunedeck_contracts.job_lists import ListJobs
 from tunedeck_contracts.jobs import StoredArtifact
+from tunedeck_contracts.message import Message
+from tunedeck_contracts.rpc import Rpc
 from tunedeck_contracts.runs import Outcome
 from tunedeck_jobs.lifecycle import Change
 
@@ -70,6 +75,60 @@ async def test_the_sweep_ends_what_a_crash_left(service: Service) -> None:
     assert not await stored(service, uid)
 
 
+async def test_telemetry_is_asked_before_the_event_reaches_it(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid, _ = await with_file(service)
+    order: list[str] = []
+    ask = service.bus.request
+
+    async def asked(rpc: Rpc[Any, Any], message: Message) -> Any:
+        order.append("asked")
+        return await ask(rpc, message)
+
+    monkeypatch.setattr(service.bus, "request", asked)
+    monkeypatch.setattr(service.relay, "kick", lambda: order.append("event"))
+    await service.deletion.delete(uid)
+    assert order == ["asked", "event"]
+
+
+async def test_a_telemetry_that_fails_stops_no_deletion(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid, blob = await with_file(service)
+
+    async def fails(*_: object) -> None:
+        raise InternalError("An internal error.")
+
+    monkeypatch.setattr(service.bus, "request", fails)
+    gone = await service.deletion.delete(uid)
+    assert gone.points is None and gone.message.endswith("with 1 file; its points and logs follow.")
+    with pytest.raises(NotFound):
+        await service.blobs.stat(blob)
+
+
+@pytest.mark.parametrize("fault", [AutoReconnect("away"), None], ids=["away", "too slow"])
+async def test_files_that_cannot_be_removed_now_are_left_to_the_sweep(
+    service: Service, monkeypatch: pytest.MonkeyPatch, fault: Exception | None
+) -> None:
+    uid, blob = await with_file(service)
+
+    async def does_not_delete(_: str) -> None:
+        if fault is not None:
+            raise fault
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tunedeck_jobs.deletion.FILES_SECONDS", 0.05)
+        patched.setattr(service.blobs, "delete", does_not_delete)
+        gone = await service.deletion.delete(uid)
+    assert "with 1 file, whose removal follows; its points" in gone.message
+    await service.relay.publish_pending()
+    assert await service.deletion.finish() == 1
+    with pytest.raises(NotFound):
+        await service.blobs.stat(blob)
+
+
 async def test_what_is_queued_or_runs_stays(service: Service) -> None:
     waiting = (await service.create()).job_uid
     with pytest.raises(Conflict, match="is queued; cancel it first"):
@@ -83,8 +142,9 @@ async def test_what_is_queued_or_runs_stays(service: Service) -> None:
     assert (await service.deletion.delete(running)).artifacts == 0
 
 
-async def test_a_deleted_job_takes_no_change(service: Service) -> None:
-    uid = (await service.create(start=False)).job_uid
+@pytest.mark.parametrize("ended", [None, *(one for one in Outcome if one is not Outcome.LOST)])
+async def test_a_deleted_job_takes_no_change(service: Service, ended: Outcome | None) -> None:
+    uid = await service.ended(ended) if ended else (await service.create(start=False)).job_uid
     await service.deletion.delete(uid)
     for change in Change:
         assert await service.repository.apply(uid, change) is None, change

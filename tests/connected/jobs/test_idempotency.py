@@ -39,6 +39,17 @@ async def test_another_body_with_the_key_is_refused_and_another_owner_is_not(ser
     assert (await service.jobs.create(request(key="k"))).job_uid != first.job_uid
 
 
+@pytest.mark.usefixtures("telemetry_forgets")
+async def test_the_key_of_a_deleted_job_is_refused_until_nothing_of_the_job_is_left(service: Service) -> None:
+    first = await service.jobs.create(request(key="k", start=False))
+    await service.deletion.delete(first.job_uid)
+    with pytest.raises(Conflict, match="was just deleted"):
+        await service.jobs.create(request(key="k", start=False))
+    await service.relay.publish_pending()
+    assert await service.deletion.finish() == 1
+    assert (await service.jobs.create(request(key="k", start=False))).job_uid != first.job_uid
+
+
 async def test_without_a_key_every_request_makes_a_job(service: Service) -> None:
     await asyncio.gather(*(service.jobs.create(request()) for _ in range(5)))
     assert await count(service) == 5

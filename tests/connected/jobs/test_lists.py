@@ -1,7 +1,9 @@
 """Many jobs at once on a real MongoDB: filters, pages, counts, CSV, comparisons, the best so far."""
 
+import base64
 import csv
 import io
+import json
 
 import pytest
 from pydantic import ValidationError
@@ -109,10 +111,29 @@ async def test_a_list_longer_than_one_answer_says_where_it_goes_on(
     assert await names(service, sort="name", cursor=page.next_cursor) == ["c"]
 
 
-@pytest.mark.parametrize("cursor", ["x", "é", "====", "W10", "bnVsbA", "WyItY3JlYXRlZEF0IiwgIngiLCAieSJd"])
+@pytest.mark.parametrize("cursor", ["x", "é", "====", "W10", "bnVsbA", "W1tb" * 490])
 async def test_a_cursor_that_is_none_is_refused_with_a_sentence(service: Service, cursor: str) -> None:
     with pytest.raises(BadRequest, match="cursor"):
         await service.listing.page(ListJobs(cursor=cursor))
+
+
+@pytest.mark.parametrize(
+    ("sort", "value", "uid"),
+    [
+        (JobSort.NEWEST, "x", "y"),
+        (JobSort.NAME, "\ud800", "u"),
+        (JobSort.NAME, "n", "\ud800"),
+        (JobSort.CREATED, "0001-01-01T00:00:00+23:59", "u"),
+        (JobSort.CREATED, "9999-12-31T23:59:59-23:59", "u"),
+        (JobSort.CREATED, "2026-01-01T00:00:00", "u"),
+    ],
+)
+async def test_a_place_that_no_job_has_is_refused_with_a_sentence(
+    service: Service, sort: JobSort, value: str, uid: str
+) -> None:
+    cursor = base64.urlsafe_b64encode(json.dumps([sort.value, value, uid]).encode()).decode()
+    with pytest.raises(BadRequest, match="begin again without it"):
+        await service.listing.page(ListJobs(cursor=cursor.rstrip("="), sort=sort))
 
 
 async def test_a_cursor_of_another_order_is_refused(service: Service) -> None:
@@ -185,7 +206,9 @@ async def test_the_best_settings_are_those_of_the_lowest_validation_loss(service
     with pytest.raises(NotFound, match="No job has completed yet"):
         await service.listing.best(GetBestHyperparameters())
     await service.ended(loss=2.0)
-    best = await service.ended(loss=0.5, configuration=on("dataset_1", lora_r=4), name="the best")
+    best = await service.ended(
+        loss=0.5, configuration=on("dataset_1", uid="config-123", lora_r=4), name="the best"
+    )
     await service.ended(loss=float("nan"))
     await service.ended(Outcome.FAILED)
     automated = await service.ended(loss=1.0, trainingMode="automated")

@@ -10,10 +10,11 @@ has left.
 import asyncio
 
 import structlog
+from pymongo.errors import PyMongoError
 
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_chassis.bus import Bus
-from tunedeck_contracts.errors import Conflict, NotFound, Unavailable
+from tunedeck_contracts.errors import Conflict, NotFound, TunedeckError
 from tunedeck_contracts.ids import checked_id
 from tunedeck_contracts.jobs import JobDeleted, Status
 from tunedeck_contracts.rpc import JOB_FORGET
@@ -26,6 +27,8 @@ from tunedeck_jobs.repository.jobs import JobRepository
 log = structlog.get_logger()
 
 LOOK_SECONDS = 5.0
+FILES_SECONDS = 4.0
+"""With what telemetry is given, below the time limit of the request."""
 
 
 class Deletion:
@@ -46,11 +49,13 @@ class Deletion:
         record = await self._repository.apply(checked_id("job", uid), Change.DELETE)
         if record is None:
             raise await self._refusal(uid)
-        self._relay.kick()
         points = await self._forget(uid)
-        await self._remove_files(record)
+        # Only now the event: telemetry removes the points at its sight, and could not say how many.
+        self._relay.kick()
         files = record.stored_artifacts
         counted = "1 file" if len(files) == 1 else f"{len(files)} files"
+        if not await self._are_files_removed(record):
+            counted = f"{counted}, whose removal follows"
         rest = "its points and logs are gone" if points is not None else "its points and logs follow"
         return JobDeleted(
             message=f"Removed job {record.job.name!r} with {counted}; {rest}.",
@@ -87,9 +92,19 @@ class Deletion:
     async def _forget(self, uid: str) -> int | None:
         try:
             return (await self._bus.request(JOB_FORGET, ForgetJob(job_id=uid))).points
-        except Unavailable as error:
+        except TunedeckError as error:
             log.warning("telemetry_forgets_later", job=uid, error=error.detail)
             return None
+
+    async def _are_files_removed(self, record: JobRecord) -> bool:
+        """Whether they are gone already; the sweep removes what is left."""
+        try:
+            async with asyncio.timeout(FILES_SECONDS):
+                await self._remove_files(record)
+        except (PyMongoError, TimeoutError) as error:
+            log.warning("files_go_later", job=record.job.uid, error=repr(error))
+            return False
+        return True
 
     async def _remove_files(self, record: JobRecord) -> None:
         for artifact in record.stored_artifacts:

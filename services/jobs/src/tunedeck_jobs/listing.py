@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from tunedeck_contracts.errors import FieldProblem, NotFound, ValidationFailed
-from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_contracts.hyperparameters import Hyperparameters, encode_uid
 from tunedeck_contracts.job_lists import (
     MOST_JOBS,
     BestHyperparameters,
@@ -112,10 +112,12 @@ class Listing:
             which = f" in mode {request.mode.value}" if request.mode else ""
             where = f" on the dataset {request.dataset!r}" if request.dataset else ""
             raise NotFound(f"No job{which}{where} has completed yet, so there are no best hyperparameters.")
-        job, settings = record.job, record.job.configuration.hyperparameters
+        job = record.job
+        settings = Hyperparameters.model_validate(job.configuration.hyperparameters.model_dump())
         return BestHyperparameters(
-            uid=settings.uid,
-            hyperparameters=Hyperparameters.model_validate(settings.model_dump()),
+            # The job may keep a client's own uid, which stands for no settings here.
+            uid=encode_uid(settings),
+            hyperparameters=settings,
             mode=job.training_mode,
             job_uid=job.uid,
             job_name=job.name,

@@ -7,7 +7,7 @@ jobs: what is added or removed meanwhile moves no page.
 import base64
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from tunedeck_contracts.errors import BadRequest
 from tunedeck_contracts.job_lists import JobSort
@@ -53,9 +53,11 @@ def from_cursor(cursor: str, sort: JobSort) -> Place:
         sorted_by, value, uid = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         if not (isinstance(value, str) and isinstance(uid, str)):
             raise ValueError("a place is two strings")
+        # Half of a surrogate pair is no text that the database takes.
+        (value + uid).encode()
         is_time = sort in (JobSort.CREATED, JobSort.NEWEST, JobSort.MODIFIED, JobSort.MODIFIED_DOWN)
         place = Place(_time(value) if is_time and sorted_by == sort else value, uid)
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise BadRequest("The cursor is not one that a list has given; begin again without it.") from error
     if sorted_by != sort:
         raise BadRequest(f"The cursor is of a list sorted by {sorted_by!r}; ask with the same sort.")
@@ -66,4 +68,4 @@ def _time(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a time of ours has its zone")
-    return moment
+    return moment.astimezone(UTC)

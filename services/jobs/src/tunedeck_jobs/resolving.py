@@ -7,8 +7,8 @@ from typing import TypeVar
 from tunedeck_chassis.bus import Bus
 from tunedeck_contracts.datasets import ResolveDataset, ResolvedDataset
 from tunedeck_contracts.errors import TunedeckError, Unavailable
-from tunedeck_contracts.models import ResolvedModel, ResolveModel
 from tunedeck_contracts.message import Message
+from tunedeck_contracts.models import ResolvedModel, ResolveModel
 from tunedeck_contracts.rpc import DATASET_RESOLVE, MODEL_RESOLVE, RESOLVE, Rpc
 from tunedeck_jobs.record import Pinned
 
@@ -42,7 +42,7 @@ class Resolver:
         self._seconds = seconds
 
     async def resolve(self, model: str, dataset: str) -> Resolution:
-        """Look for both at once: who creates a job waits for one of them, and gets it though neither comes."""
+        """Look for both at once, so that a job is created in its time though the catalog is away."""
         found_model, found_dataset = await asyncio.gather(
             self._ask(MODEL_RESOLVE, ResolveModel(id=model)),
             self._ask(DATASET_RESOLVE, ResolveDataset(reference=dataset)),

@@ -61,10 +61,9 @@ class JobRepository:
         return record
 
     async def submitted(self, owner: str, key: str) -> Submitted | None:
-        """What a request with this key has made, or None."""
-        found = await self._jobs.find_one(
-            {"submission.owner": owner, "submission.key": key}, {"submission": True}
-        )
+        """What a request with this key has made, or None; also when that job was deleted."""
+        query: Document = {"submission.owner": owner, "submission.key": key, **LIVING}
+        found = await self._jobs.find_one(query, {"submission": True})
         if found is None:
             return None
         stored = found["submission"]
