@@ -2,10 +2,12 @@
 
 import asyncio
 from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
 import pytest
+import websockets
 
 from tests.connected.access.conftest import StartGateway, bearer
 from tests.support.servers import MongoServer
@@ -85,6 +87,29 @@ async def test_an_address_is_believed_from_a_trusted_proxy_only(start: StartGate
     forged = [{"X-Forwarded-For": f"10.0.0.{n}"} for n in range(2)]
     codes = [(await gateway.main.get("/api/keys", headers=one)).status_code for one in forged]
     assert codes == [200, 429]
+
+
+async def test_made_up_keys_are_soon_not_looked_up(start: StartGateway) -> None:
+    gateway = await start(limits="on", refused_limit="3/hour")
+    _, good = await gateway.keys.create("good", Scope.ADMIN, None)
+    assert (await gateway.main.get("/api/keys", headers=bearer(good))).status_code == 200
+    made_up = [bearer(f"ftk_{n:012x}_{'A' * 43}") for n in range(5)]
+    codes = [(await gateway.main.get("/api/keys", headers=one)).status_code for one in made_up]
+    assert codes == [401, 401, 401, 429, 429]
+    assert (await gateway.main.get("/api/keys", headers=bearer(good))).status_code == 200
+
+
+async def test_streams_at_once_are_limited(start: StartGateway) -> None:
+    gateway = await start(auth="off", limits="on", stream_limit=2)
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            await stack.enter_async_context(websockets.connect(f"{gateway.stream_url}/job_1"))
+        one_more = await stack.enter_async_context(websockets.connect(f"{gateway.stream_url}/job_1"))
+        await one_more.wait_closed()
+        assert one_more.close_code == 4429
+    async with websockets.connect(f"{gateway.stream_url}/a.b") as freed:
+        await freed.wait_closed()
+    assert freed.close_code == 4404
 
 
 async def test_health_and_documents_are_not_counted(start: StartGateway) -> None:

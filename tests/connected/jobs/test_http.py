@@ -35,8 +35,7 @@ async def http(service: Service) -> AsyncIterator[httpx.AsyncClient]:
 
     @app.middleware("http")
     async def with_owner(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        if "Test-Owner" in request.headers:
-            request.state.key_id = request.headers["Test-Owner"]
+        request.state.key_id = request.headers.get("Test-Owner", "")
         return await go_on(request)
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:

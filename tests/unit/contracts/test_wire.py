@@ -77,5 +77,5 @@ def test_an_event_has_cloudevents_attributes_and_its_id_deduplicates() -> None:
 
 
 def test_creating_answers_201_and_the_rest_200() -> None:
-    assert rpc.status_of(rpc.JOB_CREATE.subject) == 201
-    assert rpc.status_of(rpc.JOB_GET.subject) == 200
+    assert rpc.JOB_CREATE.status == 201
+    assert rpc.JOB_GET.status == 200

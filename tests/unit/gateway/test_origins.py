@@ -4,6 +4,7 @@ import pytest
 
 from tunedeck_contracts.errors import Forbidden
 from tunedeck_gateway.access.origins import LOOPBACK_NAMES, Origins
+from tunedeck_gateway.settings import GatewaySettings
 
 HOST = "127.0.0.1:8000"
 LOCAL = Origins(LOOPBACK_NAMES, {"http://localhost:5173", "https://app.example.com"}, {8000, 8001})
@@ -61,6 +62,13 @@ def test_loopback_is_asked_by_its_own_names(host: str) -> None:
 def test_another_name_for_loopback_is_refused(host: str) -> None:
     with pytest.raises(Forbidden, match="TUNEDECK_ALLOWED_HOSTS"):
         LOCAL.check_host(host)
+
+
+def test_names_are_taken_as_people_write_them() -> None:
+    settings = GatewaySettings(allowed_hosts="GPU-Box:8000, Gpu2", cors_origins="https://App.example.com/")
+    assert settings.allowed_hosts == ("gpu-box", "gpu2")
+    assert settings.cors_origins == ("https://app.example.com",)
+    LOCAL.check_host("LOCALHOST:8000")
 
 
 def test_a_name_can_be_added_and_any_name_allowed() -> None:

@@ -1,15 +1,20 @@
 """What the caller of a failed request is told."""
 
 from pydantic import ValidationError
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure
 
+from tunedeck_chassis.mongo import is_away
 from tunedeck_contracts.errors import (
     FieldProblem,
+    InsufficientStorage,
     InternalError,
     TunedeckError,
     Unavailable,
     ValidationFailed,
 )
+
+_OUT_OF_DISK_SPACE = 14031
+"""https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml"""
 
 
 def as_tunedeck_error(error: Exception) -> TunedeckError:
@@ -18,7 +23,9 @@ def as_tunedeck_error(error: Exception) -> TunedeckError:
         return error
     if isinstance(error, ValidationError):
         return validation_failed(error)
-    if isinstance(error, PyMongoError):
+    if isinstance(error, OperationFailure) and error.code == _OUT_OF_DISK_SPACE:
+        return InsufficientStorage("The database's disk is full: free some space and send it again.")
+    if is_away(error):
         return Unavailable("The database does not answer; the request can be sent again.")
     return InternalError("An internal error; the service's log has it under the correlation id.")
 

@@ -37,6 +37,17 @@ def configure(service: str, level: str) -> None:
     root.setLevel(level.upper())
     for chatty in ("pymongo", "httpx", "httpcore", "faststream", "uvicorn.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It logs a stream's address with its query, and so its ticket.
+    logging.getLogger("uvicorn.error").addFilter(_without_query)
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            one.partition("?")[0] if isinstance(one, str) and one.startswith("/") else one
+            for one in record.args
+        )
+    return True
 
 
 def _service_name(service: str) -> Processor:

@@ -94,7 +94,7 @@ class CreateDataset(CamelMessage):
     upload_id: str = Field(alias="upload_id", max_length=100, description="Of the preview.")
     name: str = Field(min_length=1, max_length=200, description="What people call it.")
     id: str | None = Field(
-        default=None, max_length=100, description="A slug of the caller's; made from the name when absent."
+        default=None, max_length=64, description="A slug of the caller's; made from the name when absent."
     )
     description: str = Field(default="", max_length=4000, description="What is in it.")
     tags: list[Tag] = Field(default=[], max_length=50, description="Words to find it by.")

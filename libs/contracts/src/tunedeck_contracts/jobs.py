@@ -1,10 +1,9 @@
 """Jobs as the API shows them, and what may be asked of them."""
 
-import json
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, StrictBool, field_validator
+from pydantic import ConfigDict, Field, StrictBool, TypeAdapter, field_validator
 
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.message import CamelMessage, Message, Timestamp
@@ -72,11 +71,12 @@ class RequestedConfiguration(CamelMessage):
     @field_validator("hyperparameters", mode="before")
     @classmethod
     def _can_be_sent_on(cls, value: Any) -> Any:
-        # JSON may escape half a character (\ud800), which no message can carry; pydantic looks into no Any.
+        # JSON may escape half a character (\ud800) and nest deeper than a message can; pydantic looks into no
+        # Any. The lists stand for the levels that a message adds.
         try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise ValueError("Some text in it is not Unicode: half of a surrogate pair.") from None
+            TypeAdapter(Any).dump_json([[[[value]]]])
+        except ValueError:
+            raise ValueError("It is nested too deeply, or has half of a surrogate pair.") from None
         return value
 
 

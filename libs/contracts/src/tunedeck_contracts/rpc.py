@@ -141,11 +141,3 @@ LOG_LIST = Rpc("telemetry", "log", "list", telemetry.ListLogs, telemetry.LogList
 def health_check(service: str) -> Rpc[health.CheckHealth, health.Health]:
     """Every service answers this one."""
     return Rpc(service, "health", "check", health.CheckHealth, health.Health)
-
-
-_STATUS = {one.subject: one.status for one in list(globals().values()) if isinstance(one, Rpc)}
-
-
-def status_of(subject: str) -> int:
-    """The HTTP status of a request's success; the health checks are not in the table and answer 200."""
-    return _STATUS.get(subject, 200)

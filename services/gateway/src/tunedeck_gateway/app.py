@@ -6,7 +6,6 @@ from functools import partial
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from tunedeck_chassis import mongo
@@ -15,6 +14,7 @@ from tunedeck_chassis.broker import create_broker
 from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.service import started
 from tunedeck_gateway import errors, openapi
+from tunedeck_gateway.access.cors import Cors
 from tunedeck_gateway.access.keys import Keys
 from tunedeck_gateway.access.limits import RATE_LIMIT_HEADERS, Limits
 from tunedeck_gateway.access.middleware import Access, AccessMiddleware
@@ -23,7 +23,7 @@ from tunedeck_gateway.access.repository import KeyRepository, TicketRepository
 from tunedeck_gateway.access.tickets import Tickets
 from tunedeck_gateway.body_limit import BodyLimit
 from tunedeck_gateway.bridge import Gateway
-from tunedeck_gateway.correlation import CorrelationMiddleware
+from tunedeck_gateway.correlation import HEADER, CorrelationMiddleware
 from tunedeck_gateway.routes import (
     access,
     datasets,
@@ -36,6 +36,7 @@ from tunedeck_gateway.routes import (
 )
 from tunedeck_gateway.routes.health import API_VERSION, health_routes
 from tunedeck_gateway.settings import GatewaySettings, Switch
+from tunedeck_gateway.unread_body import UnreadBody
 
 _MAIN_HEALTH = health_routes(
     "CSV Preview API is running",
@@ -57,11 +58,11 @@ class PortSwitch:
         self.monitor = monitor
         self._monitor_port = monitor_port
         # Outside of everything, so that no answer goes without its id.
-        self._with_id = CorrelationMiddleware(self._switch)
+        self._outermost = CorrelationMiddleware(UnreadBody(self._switch))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the connection on; the lifespan is the main API's."""
-        await self._with_id(scope, receive, send)
+        await self._outermost(scope, receive, send)
 
     async def _switch(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = scope.get("server") or ("", 0)
@@ -133,6 +134,7 @@ def _access(gateway: Gateway, limits: Limits | None, settings: GatewaySettings, 
         limits=limits,
         tickets=gateway.tickets,
         stream_check_seconds=settings.stream_check_seconds,
+        most_streams=settings.stream_limit,
     )
 
 
@@ -150,11 +152,11 @@ def _api(title: str, lifespan: Lifespan[FastAPI] | None, guard: Access, settings
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(AccessMiddleware, access=guard)
     app.add_middleware(
-        CORSMiddleware,
+        Cors,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Correlation-Id"],
-        expose_headers=["X-Correlation-Id", "Retry-After", *RATE_LIMIT_HEADERS],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", HEADER],
+        expose_headers=["Content-Disposition", "ETag", "Retry-After", HEADER, *RATE_LIMIT_HEADERS],
     )
     errors.install(app)
     return app

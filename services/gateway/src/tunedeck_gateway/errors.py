@@ -33,7 +33,9 @@ async def _tunedeck_error(_: Request, error: Exception) -> Response:
 
 
 async def _database_error(_: Request, error: Exception) -> Response:
-    return error_response(as_tunedeck_error(error).reply())
+    told = as_tunedeck_error(error)
+    log.error("database_failed", told=told.detail, exc_info=error)
+    return error_response(told.reply())
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -74,7 +76,7 @@ async def _unexpected(request: Request, error: Exception) -> Response:
 
 
 def _problem(found: Mapping[str, Any]) -> FieldProblem:
-    if found["type"] == "json_invalid":
+    if found["type"] == "json_invalid" and "ctx" in found:
         # FastAPI gives the place as the last part of the path.
         return FieldProblem(
             loc="body", message=f"no JSON from character {found['loc'][-1]} on: {found['ctx']['error']}"
@@ -92,12 +94,15 @@ def _methods(request: Request) -> set[str]:
     """What the resource at the request's path takes; the framework names its first route's methods alone."""
     routes = [route for route in iter_route_contexts(request.app.routes) if route.path is not None]
     path = request.scope["path"]
-    here = next(route.path for route in routes if compile_path(str(route.path))[0].match(path))
+    here = next((route.path for route in routes if compile_path(str(route.path))[0].match(path)), None)
+    if here is None:
+        # A file of the documentation's page, which no route of ours serves.
+        return {"GET", "HEAD"}
     return {method for route in routes if route.path == here for method in route.methods or ()}
 
 
 def _says_json(request: Request) -> bool:
-    return "json" in request.headers.get("content-type", "")
+    return "json" in request.headers.get("content-type", "").lower()
 
 
 def install(app: FastAPI) -> None:

@@ -24,6 +24,7 @@ Sent = TypeVar("Sent", bound=Message)
 UPLOAD_LIFETIME = timedelta(hours=24)
 # The catalog follows a file as long as it grows; the file's own time limit starts with its end.
 _LONGEST_UPLOAD = 24 * 3600.0
+_LAST_TRY_SECONDS = 10.0
 
 
 class Intake:
@@ -67,16 +68,23 @@ class Intake:
             yield chunk
 
     async def _reply(self) -> RawReply:
-        check = self._check()
+        deadline = asyncio.get_running_loop().time() + rpc.UPLOAD_CHECK.timeout
+        try:
+            check = self._check()
+        except RequestValidationError:
+            await self._gateway.blobs.delete(self._blob_id)
+            raise
         if self._early is not None and check == self._asked:
             try:
-                reply = await asyncio.wait_for(self._early, rpc.UPLOAD_CHECK.timeout)
+                async with asyncio.timeout_at(deadline - _LAST_TRY_SECONDS):
+                    reply = await self._early
             except (Unavailable, TimeoutError):
                 reply = None
             if reply is not None and reply.status != Unavailable.status_code:
                 return reply
         # A field came after the file and changes the check, or it broke off: the file is whole now.
-        return await self._gateway.bus.forward(rpc.UPLOAD_CHECK, check.to_json())
+        left = deadline - asyncio.get_running_loop().time()
+        return await self._gateway.bus.forward(rpc.UPLOAD_CHECK, check.to_json(), timeout=left)
 
     def _check(self) -> CheckUpload:
         form = {name: text for name, text in self._upload.form().items() if text}

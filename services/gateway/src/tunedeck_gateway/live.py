@@ -12,7 +12,7 @@ import contextlib
 from typing import Any
 
 import structlog
-from fastapi import WebSocket, WebSocketDisconnect
+from fastapi import WebSocket
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
@@ -68,9 +68,9 @@ class LiveStream:
             await asyncio.gather(work, gone, return_exceptions=True)
 
     async def _until_gone(self) -> None:
-        with contextlib.suppress(WebSocketDisconnect):
-            while True:
-                await self._websocket.receive_text()
+        while (await self._websocket.receive())["type"] != "websocket.disconnect":
+            # What a client says is not asked for, text or not.
+            pass
 
     async def _stream(self) -> None:
         subscriptions = [

@@ -8,6 +8,8 @@ from tunedeck_gateway.app import create_app
 from tunedeck_gateway.settings import GatewaySettings
 
 PING_SECONDS = 20.0
+LONGEST_MESSAGE = 64 * 1024
+"""Bytes of a message from a client of the live stream, which has nothing to say."""
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -30,6 +32,7 @@ def build_server(settings: GatewaySettings, main: socket.socket, monitor: socket
         ws_ping_interval=PING_SECONDS,
         ws_ping_timeout=PING_SECONDS,
         ws_per_message_deflate=False,
+        ws_max_size=LONGEST_MESSAGE,
         timeout_graceful_shutdown=5,
         server_header=False,
         proxy_headers=bool(settings.trusted_proxies),

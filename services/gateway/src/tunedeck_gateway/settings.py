@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
 from tunedeck_chassis.settings import ServiceSettings
+from tunedeck_gateway.access.origins import host_name
 
 _DEVELOPMENT_PORTS = (3000, 4173, 5173, 8080)
 _DEVELOPMENT_PAGES = tuple(
@@ -63,7 +64,25 @@ class GatewaySettings(ServiceSettings):
     limits: Switch = Field(default=Switch.AUTO, description="Whether requests are limited: auto, on or off.")
     search_limit: str = Field(default="100/minute", description="Searches of the Hub, for each address.")
     upload_limit: str = Field(default="10/hour", description="Files sent, for each key or address.")
+    refused_limit: str = Field(
+        default="10/minute", description="Keys that are none, for each address; more are not looked up."
+    )
+    stream_limit: int = Field(
+        default=20,
+        ge=1,
+        description="Live streams at once, for each key or address, where requests are limited.",
+    )
     request_limit: str = Field(default="1000/hour", description="Other requests, for each key or address.")
+
+    @field_validator("allowed_hosts", mode="after")
+    @classmethod
+    def _bare_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(host_name(name) or name for name in names)
+
+    @field_validator("cors_origins", mode="after")
+    @classmethod
+    def _as_browsers_write_them(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(origin.lower().rstrip("/") for origin in origins)
 
     @field_validator("allowed_hosts", "cors_origins", "trusted_proxies", mode="before")
     @classmethod

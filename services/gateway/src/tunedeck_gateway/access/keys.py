@@ -25,7 +25,8 @@ _FIRST_LOOK_SECONDS = 5.0
 """Bridges a restart of MongoDB."""
 _NEXT_LOOK_SECONDS = 1.0
 _LOOK_AGAIN_SECONDS = 5.0
-"""After a look that failed: soon enough that a revocation is still in force within 30 s."""
+_LONGEST_UNREAD_SECONDS = 25.0
+"""While MongoDB is away, a key is believed for this long after it was read."""
 
 
 class Scope(StrEnum):
@@ -53,6 +54,15 @@ class ApiKey:
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """A key as it was read; times by `time.monotonic()`."""
+
+    key: ApiKey
+    read_at: float
+    believed_until: float
 
 
 class StoredKeys(Protocol):
@@ -84,8 +94,9 @@ class Keys:
     def __init__(self, stored: StoredKeys, cache_seconds: float) -> None:
         self._stored = stored
         self._cache_seconds = cache_seconds
-        # Until when it is believed, by `time.monotonic()`.
-        self._cache: dict[str, tuple[float, ApiKey | None]] = {}
+        self._cache: dict[str, _Looked] = {}
+        # Apart, so that made-up ids push no key out.
+        self._unknown: dict[str, float] = {}
 
     async def authenticate(self, authorization: str | None) -> ApiKey:
         """The key of an `Authorization` header.
@@ -135,22 +146,39 @@ class Keys:
         self._cache.pop(key_id, None)
         return key
 
+    def has_seen(self, authorization: str | None) -> bool:
+        """Whether the header's key was looked up and found before."""
+        parts = _TOKEN.search(authorization or "")
+        return parts is not None and parts["id"] in self._cache
+
     async def _known(self, key_id: str) -> ApiKey | None:
-        believed_until, cached = self._cache.get(key_id, (float("-inf"), None))
-        if time.monotonic() < believed_until:
-            return cached
-        seconds = self._cache_seconds
+        now = time.monotonic()
+        cached = self._cache.get(key_id)
+        if cached is not None and now < cached.believed_until:
+            return cached.key
+        if now < self._unknown.get(key_id, now):
+            return None
         try:
             with pymongo.timeout(_FIRST_LOOK_SECONDS if cached is None else _NEXT_LOOK_SECONDS):
                 found = await self._stored.used(key_id)
         except PyMongoError as error:
-            # Where nothing can be read, nothing was revoked either.
-            if cached is None:
+            if cached is None or now - cached.read_at > _LONGEST_UNREAD_SECONDS:
                 raise Unavailable("MongoDB does not answer, so the API key cannot be checked.") from error
-            found, seconds = cached, min(seconds, _LOOK_AGAIN_SECONDS)
-        if len(self._cache) >= _MOST_CACHED:
-            self._cache.clear()
-        self._cache[key_id] = (time.monotonic() + seconds, found)
+            seconds = min(self._cache_seconds, _LOOK_AGAIN_SECONDS)
+            self._cache[key_id] = _Looked(cached.key, cached.read_at, time.monotonic() + seconds)
+            return cached.key
+        return self._remembered(key_id, found)
+
+    def _remembered(self, key_id: str, found: ApiKey | None) -> ApiKey | None:
+        now = time.monotonic()
+        for remembered in (self._cache, self._unknown):
+            if len(remembered) >= _MOST_CACHED:
+                remembered.clear()
+        if found is None:
+            self._cache.pop(key_id, None)
+            self._unknown[key_id] = now + self._cache_seconds
+        else:
+            self._cache[key_id] = _Looked(found, now, now + self._cache_seconds)
         return found
 
 

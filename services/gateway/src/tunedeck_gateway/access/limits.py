@@ -15,7 +15,7 @@ from pymongo import ASCENDING, ReturnDocument, WriteConcern
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from tunedeck_chassis.mongo import Client, Document
-from tunedeck_contracts.errors import TooManyRequests
+from tunedeck_contracts.errors import ErrorReply, TooManyRequests
 from tunedeck_gateway.settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -33,6 +33,8 @@ class Kind(StrEnum):
     SEARCH = "search"
     UPLOAD = "upload"
     REQUEST = "request"
+    REFUSED = "refused"
+    """Keys that are none."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Limits:
             Kind.SEARCH: parse(settings.search_limit),
             Kind.UPLOAD: parse(settings.upload_limit),
             Kind.REQUEST: parse(settings.request_limit),
+            Kind.REFUSED: parse(settings.refused_limit),
         }
 
     async def count(self, kind: Kind, caller: str) -> Standing:
@@ -76,6 +79,14 @@ class Limits:
                 self._alone_until = time.monotonic() + _ALONE_SECONDS
         return await self._count(self._alone, kind, caller)
 
+    def check_refused(self, address: str) -> None:
+        """Raise OverLimit while an address has sent too many keys that are none; asks nobody."""
+        item = self._items[Kind.REFUSED]
+        count, until = self.counters.said(item.key_for(Kind.REFUSED.value, address))
+        left = until - time.time()
+        if count >= item.amount and left > 0:
+            raise OverLimit(Standing(item, False, 0, max(1, round(left))))
+
     async def _count(self, limiter: FixedWindowRateLimiter, kind: Kind, caller: str) -> Standing:
         item = self._items[kind]
         allowed = await limiter.hit(item, kind.value, caller)
@@ -83,13 +94,20 @@ class Limits:
         return Standing(item, allowed, max(0, remaining), max(1, round(reset_time - time.time())))
 
 
-def refusal(standing: Standing) -> TooManyRequests:
-    """What a caller over the limit is told."""
-    item = standing.item
-    window = item.GRANULARITY.name if item.multiples == 1 else f"{item.multiples} {item.GRANULARITY.name}s"
-    return TooManyRequests(
-        f"More than {item.amount} requests in one {window}; come again in {standing.reset} s."
-    )
+class OverLimit(TooManyRequests):
+    """One request too many; `standing` says when to come again."""
+
+    def __init__(self, standing: Standing) -> None:
+        item, name = standing.item, standing.item.GRANULARITY.name
+        window = name if item.multiples == 1 else f"{item.multiples} {name}s"
+        super().__init__(
+            f"More than {item.amount} requests in one {window}; come again in {standing.reset} s."
+        )
+        self.standing = standing
+
+    def reply(self) -> ErrorReply:
+        """On the wire it is what every caller knows."""
+        return TooManyRequests(self.detail).reply()
 
 
 class Counters(Storage):
@@ -142,8 +160,12 @@ class Counters(Storage):
         )
         return int(found["count"]), found["until"].timestamp()
 
+    def said(self, key: str) -> tuple[int, float]:
+        """Count and end of a window, as the database said last."""
+        return self._said.get(key, (0, 0.0))
+
     async def get(self, key: str) -> int:
-        return self._said.get(key, (0, 0.0))[0]
+        return self.said(key)[0]
 
     async def get_expiry(self, key: str) -> float:
         return self._said.get(key, (0, time.time()))[1]

@@ -31,9 +31,11 @@ class Origins:
 
     def check_host(self, host: str) -> None:
         """Raise Forbidden unless the gateway answers under this `Host` header."""
-        if self._hosts is not None and _split(host)[0] not in self._hosts:
+        name = host_name(host)
+        if self._hosts is not None and name not in self._hosts:
             raise Forbidden(
-                f"The gateway does not answer as {host[:100]!r}: add the name to TUNEDECK_ALLOWED_HOSTS."
+                f"The gateway does not answer as {(name or host)[:100]!r}: "
+                "add the name to TUNEDECK_ALLOWED_HOSTS."
             )
 
     def check_page(self, origin: str, host: str) -> None:
@@ -51,6 +53,11 @@ class Origins:
             return True
         (page_name, page_port), (name, port) = _split(place), _split(host)
         return page_name == name != "" and {page_port, port} <= self._ports
+
+
+def host_name(host: str) -> str:
+    """The name in a `Host` header, without port and case; empty for what is none."""
+    return _split(host.lower())[0]
 
 
 def _split(place: str) -> tuple[str, int | None]:

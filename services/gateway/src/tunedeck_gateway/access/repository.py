@@ -1,8 +1,10 @@
 """The gateway's collections: keys, tickets, counters. The only place that knows their documents."""
 
+import contextlib
 from datetime import timedelta
 
 from pymongo import ASCENDING, DESCENDING, ReturnDocument
+from pymongo.errors import PyMongoError
 
 from tunedeck_chassis.mongo import Client, Document
 from tunedeck_contracts.message import utc_now
@@ -29,7 +31,9 @@ class KeyRepository:
             return None
         last = found["last_used_at"]
         if last is None or utc_now() - last > _USE_NOTED_EVERY:
-            await self._keys.update_one({"_id": key_id}, {"$set": {"last_used_at": utc_now()}})
+            # The key was read; that its use cannot be noted (a full disk) is no reason to refuse it.
+            with contextlib.suppress(PyMongoError):
+                await self._keys.update_one({"_id": key_id}, {"$set": {"last_used_at": utc_now()}})
         return _to_key(found)
 
     async def all(self) -> list[ApiKey]:

@@ -6,6 +6,7 @@ from tunedeck_gateway.access.limits import Kind
 STREAM = "/ws/training/"
 KEYS = "/api/keys"
 TICKETS = "/api/ws-ticket"
+COMPARISON = "/api/jobs/compare"
 UPLOADS = {"/api/preview-csv", "/api/datasets"}
 SEARCH = "/api/models/search"
 _PUBLIC = {"/", "/api/health", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
@@ -21,7 +22,7 @@ def needed_scope(method: str, path: str) -> Scope:
     """The least scope of a key for a request."""
     if path == KEYS or path.startswith(f"{KEYS}/"):
         return Scope.ADMIN
-    return Scope.READ if method in ("GET", "HEAD") or path == TICKETS else Scope.WRITE
+    return Scope.READ if method in ("GET", "HEAD") or path in (TICKETS, COMPARISON) else Scope.WRITE
 
 
 def brings_file(method: str, path: str, content_type: str) -> bool:

@@ -57,7 +57,7 @@ async def create_job(
     gateway: Here, request: Request, job: CreateJob, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Create a job; it is queued when its model and dataset resolve, else `problems` says what is missing."""
-    owner = getattr(request.state, "key_id", None) or ""
+    owner = request.state.key_id
     return await answer(
         gateway, rpc.JOB_CREATE, SubmitJob(job=job, owner=owner, idempotency_key=idempotency_key)
     )

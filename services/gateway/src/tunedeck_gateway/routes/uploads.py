@@ -21,7 +21,7 @@ _FILE = {"type": "string", "format": "binary", "description": "CSV or JSON Lines
 
 def is_json(request: Request) -> bool:
     """Whether the body is JSON, and not a form with a file."""
-    return request.headers.get("content-type", "").partition(";")[0].strip() == "application/json"
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
 
 
 def described_body(json_message: type[Message], more_fields: dict[str, Any] | None = None) -> dict[str, Any]:
