@@ -2,12 +2,16 @@
 
 import json
 import uuid
+from datetime import timedelta
+from typing import Any
 
 import pytest
+from pymongo.errors import AutoReconnect
 
 from tests.support.catalog_service import RunningCatalog, unique_csv
 from tests.support.file_checks import in_pieces, pairs_and_report
 from tunedeck_catalog.reading import Reading
+from tunedeck_catalog.repository import datasets as datasets_repository
 from tunedeck_contracts import rpc
 from tunedeck_contracts.datasets import (
     ChangeDataset,
@@ -19,7 +23,7 @@ from tunedeck_contracts.datasets import (
     LocateFile,
     ResolveDataset,
 )
-from tunedeck_contracts.errors import Conflict, NotFound
+from tunedeck_contracts.errors import Conflict, NotFound, Unavailable
 
 pytestmark = pytest.mark.connected
 
@@ -122,3 +126,63 @@ async def test_no_job_can_pin_a_dataset_while_it_is_deleted(running: RunningCata
     assert hidden is not None
     await datasets.update_one({"_id": saved.uid}, {"$set": {"hidden_until": hidden["created_at"]}})
     assert await running.bus.request(rpc.DATASET_GET, GetDataset(dataset=saved.uid)) == saved
+
+
+async def breaks(*_: Any) -> None:
+    """Stands for a write that MongoDB did not answer."""
+    raise AutoReconnect("gone")
+
+
+@pytest.mark.parametrize("broken", ["blobs.delete", "datasets.purge"])
+async def test_a_deletion_that_breaks_off_is_finished_later_and_shows_nothing_again(
+    running: RunningCatalog, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    upload_id = (await running.preview(unique_csv())).upload_id
+    first = await running.bus.request(rpc.DATASET_RESOLVE, ResolveDataset(reference=upload_id))
+    saved = await running.bus.request(rpc.DATASET_GET, GetDataset(dataset=first.uid))
+    owner, method = broken.split(".")
+    with monkeypatch.context() as patched:
+        patched.setattr(getattr(running.catalog, owner), method, breaks)
+        gone = await running.bus.request(rpc.DATASET_DELETE, DeleteDataset(dataset=saved.id))
+    assert gone.uid == saved.uid
+    datasets = running.catalog.client[running.catalog.settings.catalog_database]["datasets"]
+    await datasets.update_one({"_id": saved.uid}, {"$set": {"hidden_until": saved.created_at}})
+    for reference in (saved.uid, saved.id):
+        with pytest.raises(NotFound):
+            await running.bus.request(rpc.DATASET_GET, GetDataset(dataset=reference))
+    # Its id and its upload are free at once.
+    second = await running.bus.request(rpc.DATASET_RESOLVE, ResolveDataset(reference=upload_id))
+    assert (await running.bus.request(rpc.DATASET_GET, GetDataset(dataset=saved.id))).uid == second.uid
+    assert await running.catalog.files.finish() == 1
+    assert await running.catalog.files.finish() == 0
+    with pytest.raises(NotFound):
+        await running.content(first.rows_blob)
+    assert await running.content(second.rows_blob)
+
+
+async def test_no_file_is_touched_by_a_deletion_that_took_too_long(
+    running: RunningCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = await running.saved(unique_csv())
+    resolved = await running.bus.request(rpc.DATASET_RESOLVE, ResolveDataset(reference=saved.uid))
+    with monkeypatch.context() as patched:
+        patched.setattr(datasets_repository, "_HIDDEN_FOR", timedelta(0))
+        with pytest.raises(Unavailable, match="took too long"):
+            await running.bus.request(rpc.DATASET_DELETE, DeleteDataset(dataset=saved.uid))
+    assert await running.bus.request(rpc.DATASET_GET, GetDataset(dataset=saved.uid)) == saved
+    assert await running.content(resolved.rows_blob)
+
+
+async def test_a_csv_file_is_kept_for_ever_only_as_a_datasets(
+    running: RunningCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = await running.saved(unique_csv())
+    wanted = LocateFile(dataset=saved.uid, format=FileFormat.CSV)
+    files = running.catalog.client["tunedeck_blobs"]["fs.files"]
+    with monkeypatch.context() as patched:
+        patched.setattr(running.catalog.blobs, "keep", breaks)
+        assert (await running.bus.forward(rpc.DATASET_LOCATE, wanted.to_json())).status == 503
+    left = await files.find_one({"filename": f"{saved.uid}.csv"})
+    assert left is not None and "expires_at" in left["metadata"]
+    kept = await files.find_one({"_id": (await running.bus.request(rpc.DATASET_LOCATE, wanted)).blob_id})
+    assert kept is not None and "expires_at" not in kept["metadata"]

@@ -57,11 +57,12 @@ class Catalog:
         await self.presets.prepare()
 
     async def sweep(self) -> None:
-        """Remove blobs whose time is over, now and then: most of them are the catalog's uploads."""
+        """Now and then finish deletions, and remove blobs whose time is over, uploads above all."""
         while True:
             try:
+                finished = await self.files.finish()
                 swept = await self.blobs.sweep()
-                log.info("blobs_swept", expired=swept.expired, orphaned=swept.orphaned)
+                log.info("blobs_swept", expired=swept.expired, orphaned=swept.orphaned, deleted=finished)
             except PyMongoError as error:
                 log.warning("sweep_failed", error=repr(error))
             await asyncio.sleep(self.settings.sweep_seconds)
@@ -79,8 +80,8 @@ class Catalog:
         broker.context.set_global("uploads", uploads)
         datasets = Datasets(self.datasets, self.blobs, uploads)
         broker.context.set_global("datasets", datasets)
-        files = DatasetFiles(datasets, self.datasets, self.blobs, token_counts, Bus(broker))
-        broker.context.set_global("dataset_files", files)
+        self.files = DatasetFiles(datasets, self.datasets, self.blobs, token_counts, Bus(broker))
+        broker.context.set_global("dataset_files", self.files)
         models = Models(self.models, self.hub, folders)
         broker.context.set_global("models", models)
         broker.context.set_global("presets", Presets(self.presets))

@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import timedelta
 
+import structlog
+from pymongo.errors import PyMongoError
+
 from tunedeck_catalog.datasets import Datasets
 from tunedeck_catalog.file_check import Pair
 from tunedeck_catalog.records import SavedDataset
@@ -25,9 +28,11 @@ from tunedeck_contracts.datasets import (
     RemovedParts,
     RowPage,
 )
-from tunedeck_contracts.errors import Conflict, NotFound
+from tunedeck_contracts.errors import Conflict, NotFound, Unavailable
 from tunedeck_contracts.jobs import FindJobsUsing
 from tunedeck_contracts.tokens import TokenStatistics
+
+log = structlog.get_logger()
 
 _MEDIA_TYPES = {FileFormat.CSV: "text/csv; charset=utf-8", FileFormat.JSONL: "application/jsonl"}
 _NAMED_JOBS = 5
@@ -110,8 +115,9 @@ class DatasetFiles:
         """Remove a dataset and its files, unless a job that has not ended needs it.
 
         The dataset is hidden first, so that no new job can pin it, then the jobs are asked; what
-        breaks off shows it again within a minute. One job can slip through: one that had resolved
-        the dataset before and is stored after the jobs were asked. Its training fails with
+        breaks off so far shows it again within a minute. Then it is deleted for good, and its files
+        follow: what breaks off from there is done by `finish`. One job can slip through: one that had
+        resolved the dataset before and is stored after the jobs were asked. Its training fails with
         `bad_data`, which says that the rows are gone.
 
         Raises:
@@ -128,18 +134,31 @@ class DatasetFiles:
         except BaseException:
             await self._repository.show(saved.dataset.uid)
             raise
-        # Should this break off in between, the sweep removes the files.
-        for blob in blobs:
-            await self._blobs.keep(blob.id, _UNUSED_FOR)
-        await self._repository.remove(saved.dataset.uid)
-        for blob in blobs:
-            await self._blobs.delete(blob.id)
+        if not await self._repository.delete(saved.dataset.uid):
+            raise Unavailable(f"The deletion of the dataset {reference!r} took too long; try again.")
+        try:
+            await self._remove(saved)
+        except PyMongoError as error:
+            log.warning("dataset_files_removed_later", dataset=saved.dataset.uid, error=repr(error))
         rows = saved.dataset.rows
         return DatasetDeleted(
             message=f"Successfully removed dataset '{saved.dataset.name}' and its {rows:,} rows",
             uid=saved.dataset.uid,
             removed=RemovedParts(rows=rows, files=len(blobs), bytes=sum(blob.size for blob in blobs)),
         )
+
+    async def finish(self) -> int:
+        """Do what is left of every deletion; return how many are done."""
+        left = await self._repository.deleted()
+        for saved in left:
+            await self._remove(saved)
+        return len(left)
+
+    async def _remove(self, saved: SavedDataset) -> None:
+        for blob_id in (saved.rows_blob, saved.csv_blob):
+            if blob_id is not None:
+                await self._blobs.delete(blob_id)
+        await self._repository.purge(saved.dataset.uid)
 
     async def _refuse_while_needed(self, saved: SavedDataset) -> None:
         using = await self._bus.request(rpc.JOBS_USING_DATASET, FindJobsUsing(dataset=saved.dataset.uid))
@@ -160,8 +179,12 @@ class DatasetFiles:
         if saved.csv_blob is not None:
             return saved.csv_blob
         made = await self._blobs.put(
-            _as_csv(self._blobs.read(saved.rows_blob)), filename=f"{saved.dataset.uid}.csv"
+            _as_csv(self._blobs.read(saved.rows_blob)),
+            filename=f"{saved.dataset.uid}.csv",
+            keep_for=_UNUSED_FOR,
         )
+        # Kept before it is referred to: a crash in between costs space, the other order the file.
+        await self._blobs.keep(made.id)
         kept = await self._repository.set_csv_blob(saved.dataset.uid, made.id)
         if kept != made.id:
             await self._blobs.delete(made.id)

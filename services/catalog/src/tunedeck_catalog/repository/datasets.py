@@ -14,6 +14,8 @@ from tunedeck_contracts.message import utc_now
 from tunedeck_contracts.text_encodings import UTF_8
 
 _HIDDEN_FOR = timedelta(minutes=1)
+_LIVING: Document = {"deleted_at": None}
+_MOST_AT_ONCE = 100
 
 
 class IdTaken(Exception):
@@ -144,9 +146,24 @@ class DatasetRepository:
         """End `hide`."""
         await self._datasets.update_one({"_id": uid}, {"$unset": {"hidden_until": ""}})
 
-    async def remove(self, uid: str) -> None:
-        """Remove a dataset's document."""
-        await self._datasets.delete_one({"_id": uid})
+    async def delete(self, uid: str) -> bool:
+        """Hide a hidden dataset for good, and free its id and its upload; False if it shows again."""
+        now = utc_now()
+        changed = await self._datasets.update_one(
+            {"_id": uid, "hidden_until": {"$gt": now}, **_LIVING},
+            # Every document needs an id of its own: the index is unique.
+            {"$set": {"deleted_at": now, "id": uid}, "$unset": {"automatic_of": ""}},
+        )
+        return changed.modified_count == 1
+
+    async def deleted(self) -> list[SavedDataset]:
+        """Tombstones: datasets whose deletion is not finished."""
+        cursor = self._datasets.find({"deleted_at": {"$type": "date"}}).limit(_MOST_AT_ONCE)
+        return [_to_saved(found) async for found in cursor]
+
+    async def purge(self, uid: str) -> None:
+        """Remove a tombstone, once its files are gone."""
+        await self._datasets.delete_one({"_id": uid, "deleted_at": {"$type": "date"}})
 
     async def has_id(self, wanted: str) -> bool:
         """Whether a dataset has this id."""
@@ -162,7 +179,7 @@ class DatasetRepository:
 
 def _there() -> Document:
     hidden: dict[str, Any] = {"$gt": utc_now()}
-    return {"hidden_until": {"$not": hidden}}
+    return {"hidden_until": {"$not": hidden}, **_LIVING}
 
 
 def _reading_fields(reading: Reading) -> Document:
