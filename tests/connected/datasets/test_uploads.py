@@ -70,6 +70,18 @@ async def test_a_refused_upload_can_have_its_columns_mapped(running: RunningCata
     assert resolved.rows == 4
 
 
+@pytest.mark.parametrize("slip", [{"input_column": "quesiton"}, {"model": "local/none"}])
+async def test_a_second_look_that_is_refused_spoils_no_upload(
+    running: RunningCatalog, slip: dict[str, str]
+) -> None:
+    preview = await running.preview(unique_csv())
+    look = CheckStoredUpload(upload_id=preview.upload_id, **{"output_column": "input", **slip})
+    assert (await running.bus.forward(rpc.UPLOAD_RECHECK, look.to_json())).status in (400, 404)
+    resolved = await running.bus.request(rpc.DATASET_RESOLVE, ResolveDataset(reference=preview.upload_id))
+    rows = [json.loads(line) for line in (await running.content(resolved.rows_blob)).splitlines()]
+    assert rows[0]["output"] == "answer 0"
+
+
 async def test_what_is_no_csv_is_refused_and_saved_by_nobody(running: RunningCatalog) -> None:
     refused = await running.refused(b"input,output\n\xff\xfe,x\n")
     assert "is not UTF-8" in refused.detail

@@ -89,7 +89,7 @@ class Uploads:
         return await self._answer(upload, outcome, message.model)
 
     async def recheck(self, message: CheckStoredUpload) -> CsvPreview:
-        """Check a kept upload again, read in another way.
+        """Check a kept upload again, read in another way, which is remembered when it serves.
 
         Raises:
             UploadRefused: as in `check`.
@@ -98,9 +98,10 @@ class Uploads:
         """
         upload = await self.get(message.upload_id)
         upload = replace(upload, reading=_changed(upload.reading, message))
-        await self._repository.read_upload_so(upload.uid, upload.reading)
         outcome = await _checked(self._blobs.read(upload.blob_id), upload.reading)
-        return await self._answer(upload, outcome, message.model)
+        answer = await self._answer(upload, outcome, message.model)
+        await self._repository.read_upload_so(upload.uid, upload.reading)
+        return answer
 
     async def get(self, uid: str) -> Upload:
         """A kept upload.
