@@ -6,6 +6,7 @@ from tests.support.file_checks import in_pieces, pairs_and_report
 from tunedeck_catalog.file_check import FileRefused, FileReport
 from tunedeck_catalog.reading import Mapping, Reading
 from tunedeck_catalog.record_reader import MAX_COLUMNS, MAX_ROW_CHARACTERS
+from tunedeck_contracts.datasets import FileFormat
 
 HEADER = b"input,output\n"
 
@@ -132,6 +133,9 @@ def test_a_required_column_that_is_there_twice_is_refused() -> None:
             HEADER + b'a,b\nc,"d\ne,f\n',
             'Row 3 has a quote (") that is never closed; the row starts on line 3',
         ),
+        (HEADER + b'a,b\nc,"x\ny\nz', "the row starts on line 3"),
+        (HEADER + b'a,b\nc,"x\ny\nz\n', "the row starts on line 3"),
+        (HEADER + b'a,b\nc,"x', "the row starts on line 3"),
         (b"input,output\ra,b\r", "a carriage return stands alone"),
         (b"input,output" + b",a" * (MAX_COLUMNS - 1) + b"\n", f"{MAX_COLUMNS + 1} columns"),
         (
@@ -150,6 +154,20 @@ def test_what_is_no_csv_is_refused_with_the_place(data: bytes, reason: str) -> N
     refused = refusal(data)
     assert refused.reason.startswith("Failed to parse CSV file: ")
     assert reason in refused.reason
+
+
+@pytest.mark.parametrize(
+    ("form", "header", "row"),
+    [(FileFormat.CSV, HEADER, b"a,b\n"), (FileFormat.JSONL, b"", b'{"input": "a", "output": "b"}\n')],
+)
+def test_the_limit_of_rows_counts_no_header(
+    monkeypatch: pytest.MonkeyPatch, form: FileFormat, header: bytes, row: bytes
+) -> None:
+    monkeypatch.setattr("tunedeck_catalog.record_reader.MAX_ROWS", 3)
+    reading = Reading(format=form)
+    assert pairs_and_report(in_pieces(header + 3 * row), reading)[1].rows == 3
+    with pytest.raises(FileRefused, match="more than 3 rows, which is the limit"):
+        pairs_and_report(in_pieces(header + 4 * row), reading)
 
 
 def test_a_cell_larger_than_the_csv_modules_default_is_fine() -> None:

@@ -24,6 +24,7 @@ class CsvRecords(RecordReader):
     """Splits text at line feeds alone and parses each block of lines by one call into the csv module."""
 
     name = "CSV"
+    header_rows = 1
 
     def __init__(self, encoding: str) -> None:
         super().__init__(encoding)
@@ -62,8 +63,9 @@ class CsvRecords(RecordReader):
         last = records.pop()
         if last == [_END]:
             return records, 0
-        # Every line end of an open row stands inside quotes, and is kept there.
-        return records, max(1, sum(cell.count("\n") for cell in last))
+        # Every line end of an open row stands inside quotes, and is kept there; the file's last
+        # line may have none.
+        return records, sum(cell.count("\n") for cell in last) + (not block.endswith("\n"))
 
     def _before(self, error: csv.Error, block: str) -> list[list[str]]:
         records = list(_until_error(block))

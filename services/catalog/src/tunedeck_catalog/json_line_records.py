@@ -22,6 +22,7 @@ class JsonLineRecords(RecordReader):
     """`required` are the columns whose values must be text."""
 
     name = "JSON Lines"
+    header_rows = 0
 
     def __init__(self, encoding: str, required: Collection[str]) -> None:
         super().__init__(encoding)

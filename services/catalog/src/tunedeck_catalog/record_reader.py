@@ -34,6 +34,7 @@ class RecordReader(ABC):
     """
 
     name: str
+    header_rows: int
     header: list[str] | None = None
 
     def __init__(self, encoding: str) -> None:
@@ -62,7 +63,7 @@ class RecordReader(ABC):
         if len(self.columns) > MAX_COLUMNS:
             self._fail(f"Row 1 has {len(self.columns)} columns; {MAX_COLUMNS} is the limit")
             self.header = None
-        if self.row > MAX_ROWS + 1:
+        if self.row > MAX_ROWS + self.header_rows:
             self._fail(f"The file has more than {MAX_ROWS:,} rows, which is the limit")
         return batch
 
