@@ -19,7 +19,7 @@ from tunedeck_chassis.service import started
 from tunedeck_contracts import rpc
 from tunedeck_contracts.datasets import CheckUpload, CreateDataset, CsvPreview, Dataset, RefusedUpload
 from tunedeck_contracts.ids import new_upload_uid
-from tunedeck_contracts.jobs import JobsUsing
+from tunedeck_contracts.jobs import FindJobsUsing, JobsUsing
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.rpc import Rpc
 
@@ -37,11 +37,15 @@ def unique_csv(rows: int = 3) -> bytes:
 
 @dataclass(frozen=True)
 class RunningCatalog:
-    """The service at work, and a client of it. `jobs_using` is what the jobs service would answer."""
+    """The service at work, and a client of it.
+
+    `jobs_using` is what the jobs service would answer, `asked_of_jobs` what it was asked.
+    """
 
     catalog: Catalog
     bus: Bus
     jobs_using: list[str]
+    asked_of_jobs: list[FindJobsUsing]
 
     async def blob(self, data: bytes, name: str = "my data.csv", **given: Any) -> CheckUpload:
         """Store a file, as the gateway would."""
@@ -92,13 +96,15 @@ async def catalog_service(nats_url: str, mongo_url: str, models_dir: Path) -> As
     await provision(nats_url)
     catalog = Catalog(settings)
     jobs_using: list[str] = []
+    asked_of_jobs: list[FindJobsUsing] = []
 
     async def answer(message: Msg) -> None:
+        asked_of_jobs.append(FindJobsUsing.model_validate_json(message.data))
         await message.respond(JobsUsing(jobs=jobs_using).to_json())
 
     async with started(catalog.broker, catalog.prepare):
         bus = Bus(catalog.broker)
         await bus.subscribe(rpc.JOBS_USING_DATASET.subject, answer)
-        yield RunningCatalog(catalog, bus, jobs_using)
+        yield RunningCatalog(catalog, bus, jobs_using, asked_of_jobs)
     await catalog.client.drop_database(settings.catalog_database)
     await catalog.close()

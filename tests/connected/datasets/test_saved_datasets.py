@@ -15,6 +15,7 @@ from tunedeck_catalog.repository import datasets as datasets_repository
 from tunedeck_contracts import rpc
 from tunedeck_contracts.datasets import (
     ChangeDataset,
+    CreateDataset,
     DeleteDataset,
     FileFormat,
     GetDataset,
@@ -24,6 +25,7 @@ from tunedeck_contracts.datasets import (
     ResolveDataset,
 )
 from tunedeck_contracts.errors import Conflict, NotFound, Unavailable
+from tunedeck_contracts.jobs import FindJobsUsing
 
 pytestmark = pytest.mark.connected
 
@@ -104,12 +106,14 @@ async def test_a_deleted_dataset_is_gone_with_its_files(running: RunningCatalog)
 
 
 async def test_a_dataset_that_jobs_need_stays(running: RunningCatalog) -> None:
-    saved = await running.saved(unique_csv())
+    upload_id = (await running.preview(unique_csv())).upload_id
+    saved = await running.bus.request(rpc.DATASET_CREATE, CreateDataset(upload_id=upload_id, name="My Data"))
     running.jobs_using.extend(f"job_{n}" for n in range(7))
     with pytest.raises(Conflict, match="needed by job_0, job_1, job_2, job_3, job_4 and 2 more"):
         await running.bus.request(rpc.DATASET_DELETE, DeleteDataset(dataset=saved.uid))
     resolved = await running.bus.request(rpc.DATASET_RESOLVE, ResolveDataset(reference=saved.uid))
     assert await running.content(resolved.rows_blob)
+    assert running.asked_of_jobs == [FindJobsUsing(dataset=saved.uid, also=[saved.id, upload_id])]
     running.jobs_using.clear()
     await running.bus.request(rpc.DATASET_DELETE, DeleteDataset(dataset=saved.uid))
 

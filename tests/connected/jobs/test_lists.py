@@ -8,7 +8,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from tests.support.jobs_service import FOUND, NO_MODEL, Service, claim, report
+from tests.support.jobs_service import FOUND, MODEL, NO_MODEL, Service, claim, report
 from tunedeck_contracts.errors import BadRequest, NotFound, ValidationFailed
 from tunedeck_contracts.hyperparameters import decode_uid
 from tunedeck_contracts.job_lists import (
@@ -19,14 +19,19 @@ from tunedeck_contracts.job_lists import (
     JobSort,
     ListJobs,
 )
-from tunedeck_contracts.jobs import Status, TrainingMode
+from tunedeck_contracts.jobs import FindJobsUsing, Status, TrainingMode
 from tunedeck_contracts.runs import Outcome
+from tunedeck_jobs.resolving import Resolution
 
 TINY = {"uid": "local/tiny"}
 
 
 def on(dataset: str, **settings: object) -> dict[str, object]:
     return {"model": TINY, "dataset": {"uid": dataset}, "hyperparameters": settings}
+
+
+async def using(service: Service, dataset: str, *also: str) -> list[str]:
+    return await service.listing.using_dataset(FindJobsUsing(dataset=dataset, also=list(also)))
 
 
 async def names(service: Service, **asked: object) -> list[str]:
@@ -223,16 +228,24 @@ async def test_the_best_settings_are_those_of_the_lowest_validation_loss(service
 
 @pytest.mark.usefixtures("telemetry_forgets")
 async def test_jobs_that_have_not_ended_need_their_dataset(service: Service) -> None:
-    assert await service.listing.using_dataset("dataset_1") == []
+    assert await using(service, "dataset_1") == []
     runs, fence = await service.running(configuration=on("upload_1"))
     waits = (await service.create()).job_uid
     service.resolver.answer = NO_MODEL
     created = (await service.create(configuration=on("upload_2"))).job_uid
     service.resolver.answer = FOUND
-    assert await service.listing.using_dataset("dataset_1") == [runs, waits, created]
-    assert await service.listing.using_dataset("dataset_2") == []
+    assert await using(service, "dataset_1") == [runs, waits, created]
+    assert await using(service, "dataset_2") == []
     await service.queue.report(report(runs, fence))
     await service.jobs.cancel(waits)
     await service.deletion.delete(created)
-    assert await service.listing.using_dataset("dataset_1") == []
+    assert await using(service, "dataset_1") == []
     assert (await service.queue.claim(claim())).run is None
+
+
+@pytest.mark.parametrize("name", ["my-data", "upload_1"])
+async def test_a_job_whose_dataset_did_not_resolve_needs_what_it_names(service: Service, name: str) -> None:
+    service.resolver.answer = Resolution(MODEL, None, ("dataset: The catalog is away.",))
+    created = (await service.create(configuration=on(name))).job_uid
+    assert await using(service, "dataset_1", "my-data", "upload_1") == [created]
+    assert await using(service, "dataset_1", "other", "upload_2") == []

@@ -281,6 +281,9 @@ class FindJobsUsing(Message):
     """Which jobs that have not ended need a dataset."""
 
     dataset: str = Field(min_length=1, max_length=200, description="A dataset's uid.")
+    also: list[Annotated[str, Field(max_length=200)]] = Field(
+        default=[], max_length=2, description="Its `id` and `upload_id`: an unresolved job may name it so."
+    )
 
 
 class JobsUsing(Message):

@@ -161,7 +161,9 @@ class DatasetFiles:
         await self._repository.purge(saved.dataset.uid)
 
     async def _refuse_while_needed(self, saved: SavedDataset) -> None:
-        using = await self._bus.request(rpc.JOBS_USING_DATASET, FindJobsUsing(dataset=saved.dataset.uid))
+        names = [saved.dataset.id, saved.upload_id]
+        question = FindJobsUsing(dataset=saved.dataset.uid, also=names)
+        using = await self._bus.request(rpc.JOBS_USING_DATASET, question)
         if using.jobs:
             named = ", ".join(using.jobs[:_NAMED_JOBS])
             more = f" and {len(using.jobs) - _NAMED_JOBS} more" if len(using.jobs) > _NAMED_JOBS else ""

@@ -97,7 +97,7 @@ async def best_hyperparameters(
 @request_handler(router, rpc.JOBS_USING_DATASET)
 async def using_dataset(message: FindJobsUsing, listing: ListingContext) -> JobsUsing:
     """The catalog wants to delete a dataset."""
-    return JobsUsing(jobs=await listing.using_dataset(message.dataset))
+    return JobsUsing(jobs=await listing.using_dataset(message))
 
 
 @request_handler(router, rpc.JOB_START)

@@ -17,7 +17,7 @@ from tunedeck_contracts.job_lists import (
     ListJobs,
     PastCounts,
 )
-from tunedeck_contracts.jobs import CURRENT, PAST, Job, Status
+from tunedeck_contracts.jobs import CURRENT, PAST, FindJobsUsing, Job, Status
 from tunedeck_contracts.message import utc_now
 from tunedeck_jobs.comparison import compare
 from tunedeck_jobs.csv_export import to_csv
@@ -97,9 +97,9 @@ class Listing:
             raise NotFound(f"There is no job {', '.join(map(repr, missing))}.")
         return compare([found[uid] for uid in uids])
 
-    async def using_dataset(self, dataset: str) -> list[str]:
+    async def using_dataset(self, request: FindJobsUsing) -> list[str]:
         """Uids of the jobs that have not ended and need the dataset."""
-        return await self._lists.using_dataset(dataset)
+        return await self._lists.using_dataset(request.dataset, request.also)
 
     async def best(self, request: GetBestHyperparameters) -> BestHyperparameters:
         """The settings of the completed job with the lowest validation loss.

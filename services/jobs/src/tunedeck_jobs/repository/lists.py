@@ -56,11 +56,14 @@ class JobLists:
         found = {Status(one["_id"]): int(one["count"]) async for one in cursor}
         return {status: found.get(status, 0) for status in Status}
 
-    async def using_dataset(self, dataset: str) -> list[str]:
-        """Jobs that have not ended and train on the dataset, or will."""
+    async def using_dataset(self, dataset: str, also: Sequence[str]) -> list[str]:
+        """Jobs that have not ended and train on the dataset, or will; `also` are its other names."""
         query: Document = {
             "status": {"$in": [one.value for one in CURRENT]},
-            "$or": [{"configuration.dataset.uid": dataset}, {"pinned.dataset.uid": dataset}],
+            "$or": [
+                {"configuration.dataset.uid": {"$in": [dataset, *also]}},
+                {"pinned.dataset.uid": dataset},
+            ],
             **LIVING,
         }
         cursor = self._jobs.find(query, {"_id": True}).sort("created_at", ASCENDING).limit(MOST_USERS)
