@@ -131,13 +131,24 @@ def test_a_foreign_uid_is_none_and_never_an_error(uid: str) -> None:
         {"target_modules": ["q_proj"] * 21},
         {"target_modules": ["q proj"]},
         {"target_modules": ""},
+        {"target_modules": 7},
+        {"batch_size": True},
+        {"batch_size": "8"},
+        {"batch_size": 8.5},
+        {"max_steps": "30"},
+        {"learning_rate": True},
+        {"learning_rate": "0.001"},
     ],
     ids=str,
 )
 def test_what_cannot_train_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError) as refused:
         Hyperparameters.model_validate(wrong)
-    assert {found["loc"][0] for found in refused.value.errors()} == set(wrong)
+    assert [found["loc"] for found in refused.value.errors()] == [tuple(wrong)]
+
+
+def test_a_whole_number_may_stand_for_any_number() -> None:
+    assert Hyperparameters.model_validate_json('{"learning_rate": 1}').learning_rate == 1.0
 
 
 def test_every_wrong_field_is_reported_at_once() -> None:

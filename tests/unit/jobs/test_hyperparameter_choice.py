@@ -50,6 +50,15 @@ def test_every_wrong_field_is_reported_at_once_with_its_path() -> None:
     ]
 
 
+@pytest.mark.parametrize("modules", [[], ["q proj"], "", 7, {"a": 1}, None])
+def test_wrong_modules_are_one_problem_under_the_name_of_their_field(modules: object) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        choose({"target_modules": modules})
+    [problem] = refused.value.errors or []
+    assert problem.loc == "configuration.hyperparameters.target_modules"
+    assert "'all-linear', a list of 1 to 20 ends of modules' names" in problem.message
+
+
 def test_what_will_not_be_done_is_a_problem_also_by_uid() -> None:
     for requested in ({"save_steps": 50}, {"uid": encode_uid(Hyperparameters(save_steps=50))}):
         chosen, problems = choose(requested)

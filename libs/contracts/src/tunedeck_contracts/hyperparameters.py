@@ -2,9 +2,16 @@
 
 import json
 import zlib
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import (
+    Field,
+    Strict,
+    StrictInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 
 from tunedeck_contracts.message import Message
 
@@ -17,33 +24,34 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 ModulePattern = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[ -~]+$")]
 ModuleName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.]+$")]
 
+Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+"""A number of JSON: no text that looks like one, no truth value."""
+
 
 class Hyperparameters(Message):
     """How one run is trained. `max_steps` wins over `epochs`."""
 
-    learning_rate: float = Field(
+    learning_rate: Number = Field(
         default=2e-4,
         gt=0,
         le=1,
-        allow_inf_nan=False,
         description="Learning rate of the optimizer at its peak, after warm-up.",
     )
-    batch_size: int = Field(default=8, ge=1, le=1024, description="Rows in one micro-batch.")
-    gradient_accumulation_steps: int = Field(
+    batch_size: StrictInt = Field(default=8, ge=1, le=1024, description="Rows in one micro-batch.")
+    gradient_accumulation_steps: StrictInt = Field(
         default=1, ge=1, le=1024, description="Micro-batches in one optimizer step."
     )
-    epochs: int = Field(default=3, ge=1, le=1000, description="Passes over the training rows.")
-    max_steps: int | None = Field(
+    epochs: StrictInt = Field(default=3, ge=1, le=1000, description="Passes over the training rows.")
+    max_steps: StrictInt | None = Field(
         default=None, ge=1, le=10_000_000, description="Optimizer steps; wins over epochs."
     )
-    warmup_steps: int = Field(
+    warmup_steps: StrictInt = Field(
         default=0, ge=0, le=1_000_000, description="Steps of linear warm-up of the learning rate."
     )
-    weight_decay: float = Field(
+    weight_decay: Number = Field(
         default=0.0,
         ge=0,
         le=1,
-        allow_inf_nan=False,
         description="Weight decay: decoupled in adamw and adafactor, an L2 penalty in the others.",
     )
     scheduler: Literal["linear", "cosine", "constant"] = Field(
@@ -54,18 +62,18 @@ class Hyperparameters(Message):
         description="What makes a step of a gradient; sgd is without momentum, adafactor takes learning_rate "
         "as it is.",
     )
-    max_grad_norm: float = Field(
-        default=1.0, gt=0, le=1000, allow_inf_nan=False, description="Gradients are clipped to this L2 norm."
+    max_grad_norm: Number = Field(
+        default=1.0, gt=0, le=1000, description="Gradients are clipped to this L2 norm."
     )
-    max_length: int = Field(
+    max_length: StrictInt = Field(
         default=512, ge=8, le=131_072, description="Tokens of a row after which it is cut."
     )
-    lora_r: int = Field(default=8, ge=1, le=512, description="LoRA rank.")
-    lora_alpha: int = Field(
+    lora_r: StrictInt = Field(default=8, ge=1, le=512, description="LoRA rank.")
+    lora_alpha: StrictInt = Field(
         default=16, ge=1, le=2048, description="LoRA scale; updates are scaled by alpha / r."
     )
-    lora_dropout: float = Field(
-        default=0.0, ge=0, lt=1, allow_inf_nan=False, description="Dropout on the input of the LoRA matrices."
+    lora_dropout: Number = Field(
+        default=0.0, ge=0, lt=1, description="Dropout on the input of the LoRA matrices."
     )
     target_modules: ModulePattern | Annotated[list[ModuleName], Field(min_length=1, max_length=20)] = Field(
         default="all-linear",
@@ -82,35 +90,47 @@ class Hyperparameters(Message):
         description="Numbers that are computed in. auto: bf16 on a GPU that has it, else fp32. fp16 needs a "
         "GPU. Weights that are trained are kept in fp32.",
     )
-    seed: int = Field(
+    seed: StrictInt = Field(
         default=42,
         ge=0,
         le=2**32 - 1,
         description="Seed of the split, the order of rows and the new weights.",
     )
-    eval_steps: int = Field(
+    eval_steps: StrictInt = Field(
         default=10, ge=1, le=1_000_000, description="Optimizer steps between two evaluations."
     )
-    save_steps: int | None = Field(
+    save_steps: StrictInt | None = Field(
         default=None,
         ge=1,
         le=1_000_000,
         description="Optimizer steps between two checkpoints. Checkpoints are not written yet: a job that "
         "sets it trains without them and says so in its problems.",
     )
-    validation_split: float = Field(
-        default=0.1, gt=0, lt=1, allow_inf_nan=False, description="Share of the rows kept for validation."
+    validation_split: Number = Field(
+        default=0.1, gt=0, lt=1, description="Share of the rows kept for validation."
     )
-    validation_rows: int | None = Field(
+    validation_rows: StrictInt | None = Field(
         default=None, ge=1, le=100_000, description="Most rows kept for validation."
     )
-    early_stopping_patience: int | None = Field(
+    early_stopping_patience: StrictInt | None = Field(
         default=None,
         ge=1,
         le=1000,
         description="Evaluations in a row without a lower validation loss after which training ends; the "
         "weights are those of the last step. Null: it never ends early.",
     )
+
+    @field_validator("target_modules", mode="wrap")
+    @classmethod
+    def _one_sentence(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        # Of two kinds of value, neither of which it is, pydantic would tell the faults one by one.
+        try:
+            return validate(value)
+        except ValidationError:
+            raise ValueError(
+                "Take 'all-linear', a list of 1 to 20 ends of modules' names, or a regular expression "
+                "in ASCII of at most 500 characters."
+            ) from None
 
 
 class ChosenHyperparameters(Hyperparameters):
