@@ -14,7 +14,7 @@ from tunedeck_contracts import rpc
 from tunedeck_contracts.errors import NotFound, Unavailable
 from tunedeck_contracts.events import JobEventType
 from tunedeck_contracts.jobs import Status, TrainingMode
-from tunedeck_contracts.telemetry import GetHistory
+from tunedeck_contracts.telemetry import GetHistory, GetTrainingStatus
 from tunedeck_contracts.training_mode import GetTrainingMode, Mode
 
 
@@ -80,8 +80,6 @@ async def test_the_mode_is_the_jobs_services_and_the_rest_the_focus_own(
         found = await telemetry.bus.request(rpc.TRAINING_MODE_GET, GetTrainingMode())
         return found.mode.value, found.is_completed, found.current_iteration
 
-    with pytest.raises(Unavailable, match="jobs service"):
-        await telemetry.summaries.mode()
     async with answering(nats_url, rpc.MODE_GET, Mode(mode=TrainingMode.AUTOMATED)):
         assert await shown() == ("automated", False, 0)
         job = new_job()
@@ -92,6 +90,15 @@ async def test_the_mode_is_the_jobs_services_and_the_rest_the_focus_own(
         ended = started_event(job, rev=4).model_copy(update={"status": Status.COMPLETED})
         await telemetry.ingest.job_event(ended)
         assert await shown() == ("automated", True, 3)
+
+
+async def test_who_asks_telemetry_is_told_that_it_is_the_jobs_service_that_is_away(
+    telemetry: Telemetry,
+) -> None:
+    with pytest.raises(Unavailable, match="jobs service"):
+        await telemetry.bus.request(rpc.TRAINING_MODE_GET, GetTrainingMode())
+    with pytest.raises(Unavailable, match="jobs service"):
+        await telemetry.bus.request(rpc.STATUS_GET, GetTrainingStatus(job_id=new_job()))
 
 
 async def test_a_run_that_ends_early_is_as_long_as_its_last_point_says_also_when_points_come_again(

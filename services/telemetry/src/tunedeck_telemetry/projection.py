@@ -11,6 +11,9 @@ from tunedeck_contracts.rpc import JOB_GET, MODE_GET
 from tunedeck_contracts.training_mode import GetMode
 from tunedeck_telemetry.ownership import Tenure
 
+ASKING_SECONDS = 1.5
+"""Below the time limit of who asks telemetry, who is told then that it is the jobs service that is away."""
+
 
 @dataclass(frozen=True)
 class Totals:
@@ -107,7 +110,7 @@ class Directory:
         known = await self._stored.known(uid)
         if known is not None:
             return known
-        return from_job(await self._bus.request(JOB_GET, GetJob(uid=uid)))
+        return from_job(await self._bus.request(JOB_GET, GetJob(uid=uid), timeout=ASKING_SECONDS))
 
     async def focus(self, uid: str | None) -> KnownJob | None:
         """The job named, else the job started last, else None."""
@@ -119,4 +122,4 @@ class Directory:
         Raises:
             Unavailable: it does not answer.
         """
-        return (await self._bus.request(MODE_GET, GetMode())).mode
+        return (await self._bus.request(MODE_GET, GetMode(), timeout=ASKING_SECONDS)).mode
