@@ -4,6 +4,9 @@ import base64
 import csv
 import io
 import json
+import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -21,6 +24,8 @@ from tunedeck_contracts.job_lists import (
 )
 from tunedeck_contracts.jobs import FindJobsUsing, Status, TrainingMode
 from tunedeck_contracts.runs import Outcome
+from tunedeck_jobs import csv_export
+from tunedeck_jobs.repository import documents
 from tunedeck_jobs.resolving import Resolution
 
 TINY = {"uid": "local/tiny"}
@@ -187,6 +192,40 @@ async def test_the_csv_has_the_list_and_no_formula(service: Service) -> None:
     assert last["createdAt"].endswith("Z")
     only = await service.listing.export(JobFilters(status=[Status.COMPLETED]))
     assert len(list(csv.reader(io.StringIO(only, newline="")))) == 2
+
+
+async def test_long_lists_are_made_in_parts_beside_the_event_loop(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunedeck_jobs.repository.lists._BATCH", 2)
+    for name in "abcde":
+        await service.create(name=name, start=False)
+    threads: set[str] = set()
+
+    def noted(work: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(*given: Any) -> Any:
+            threads.add(threading.current_thread().name)
+            return work(*given)
+
+        return noting
+
+    monkeypatch.setattr(documents, "to_record", noted(documents.to_record))
+    monkeypatch.setattr(csv_export, "_row", noted(csv_export._row))
+    assert await names(service, sort="name") == list("abcde")
+    exported = csv.DictReader(io.StringIO(await service.listing.export(JobFilters(sort=JobSort.NAME))))
+    assert [row["name"] for row in exported] == list("abcde")
+    assert threads and threading.current_thread().name not in threads
+
+
+async def test_an_export_that_would_be_cut_is_refused(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunedeck_jobs.listing.MOST_EXPORTED", 2)
+    for name in ("first", "second", "b"):
+        await service.create(name=name)
+    with pytest.raises(BadRequest, match="More than 2 jobs"):
+        await service.listing.export(JobFilters())
+    assert len((await service.listing.export(JobFilters(q="second"))).splitlines()) == 2
 
 
 async def test_a_comparison_shows_what_differs(service: Service) -> None:

@@ -12,6 +12,9 @@ from tunedeck_contracts.message import CamelMessage, Message, Timestamp
 MOST_JOBS = 5000
 """Jobs in one answer; `next_cursor` tells that there are more."""
 
+MOST_EXPORTED = 20_000
+"""Jobs in one CSV."""
+
 
 class JobGroup(StrEnum):
     """The two halves of api.md: what has not ended, and what has."""
@@ -93,7 +96,7 @@ class JobList(Message):
 
 
 class ExportJobs(JobFilters):
-    """The CSV of a list, of any length."""
+    """The CSV of a whole list; one of more than 20,000 jobs is refused, and the filters narrow it."""
 
 
 class JobsExport(Message):

@@ -253,7 +253,9 @@ class JobDeleted(CamelMessage):
     success: bool = True
     message: str
     uid: str
-    artifacts: int = Field(description="Files of the tuned model that were removed.")
+    artifacts: int = Field(
+        description="Files of the tuned model that go with it; `message` says when their removal follows."
+    )
     artifact_bytes: int
     points: int | None = Field(
         description="Loss points, samples and log lines that were removed; "

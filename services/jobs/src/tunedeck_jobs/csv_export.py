@@ -1,8 +1,9 @@
 """Jobs as CSV for people: one row a job, safe to open in a spreadsheet."""
 
+import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from tunedeck_contracts.jobs import Job
 
@@ -33,13 +34,21 @@ _COLUMNS = (
 )
 
 
-async def to_csv(jobs: AsyncIterator[Job]) -> str:
-    """A header and a row a job (RFC 4180)."""
+async def to_csv(batches: AsyncIterator[list[Job]]) -> str:
+    """A header and a row a job (RFC 4180), written beside the event loop."""
+    lines = [_text([_COLUMNS])]
+    async for jobs in batches:
+        lines.append(await asyncio.to_thread(_lines, jobs))
+    return "".join(lines)
+
+
+def _lines(jobs: list[Job]) -> str:
+    return _text([_cell(value) for value in _row(job)] for job in jobs)
+
+
+def _text(rows: Iterable[Iterable[object]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(_COLUMNS)
-    async for job in jobs:
-        writer.writerow([_cell(value) for value in _row(job)])
+    csv.writer(text).writerows(rows)
     return text.getvalue()
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncIterator
 
-from tunedeck_contracts.errors import FieldProblem, NotFound, ValidationFailed
+from tunedeck_contracts.errors import BadRequest, FieldProblem, NotFound, ValidationFailed
 from tunedeck_contracts.hyperparameters import Hyperparameters, encode_uid
 from tunedeck_contracts.job_lists import (
+    MOST_EXPORTED,
     MOST_JOBS,
     BestHyperparameters,
     CurrentCounts,
@@ -43,7 +44,8 @@ class Listing:
         after = from_cursor(request.cursor, request.sort) if request.cursor else None
         statuses = _statuses(request, request.group)
         # One more than is shown tells whether there is a next page.
-        jobs = [found.job async for found in self._lists.find(request, statuses, after, limit + 1)]
+        batches = self._lists.find(request, statuses, after, limit + 1)
+        jobs = [record.job async for batch in batches for record in batch]
         shown, has_more = jobs[:limit], len(jobs) > limit
         counts = await self._lists.counts()
         return JobList(
@@ -55,8 +57,12 @@ class Listing:
         )
 
     async def export(self, filters: JobFilters) -> str:
-        """The whole list as CSV."""
-        return await to_csv(self._jobs(filters))
+        """The whole list as CSV.
+
+        Raises:
+            BadRequest: it is longer than an export may be.
+        """
+        return await to_csv(self._exported(filters))
 
     async def statistics(self) -> JobStatistics:
         """Counts by state."""
@@ -126,9 +132,17 @@ class Listing:
             dataset=job.configuration.dataset,
         )
 
-    async def _jobs(self, filters: JobFilters) -> AsyncIterator[Job]:
-        async for record in self._lists.find(filters, _statuses(filters, None), None):
-            yield record.job
+    async def _exported(self, filters: JobFilters) -> AsyncIterator[list[Job]]:
+        count = 0
+        # One more than may be exported tells whether there are too many.
+        async for batch in self._lists.find(filters, _statuses(filters, None), None, MOST_EXPORTED + 1):
+            count += len(batch)
+            if count > MOST_EXPORTED:
+                raise BadRequest(
+                    f"More than {MOST_EXPORTED:,} jobs are in this list, the most of one export; "
+                    "narrow it by status, q or tag."
+                )
+            yield [record.job for record in batch]
 
 
 def _statuses(filters: JobFilters, group: JobGroup | None) -> list[Status]:

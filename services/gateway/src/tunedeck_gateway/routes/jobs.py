@@ -86,7 +86,7 @@ async def get_job_statistics(gateway: Here) -> Response:
     response_class=Response,
     responses={
         200: {"description": "The list as CSV.", "content": {"text/csv": {"schema": {"type": "string"}}}},
-        **error_responses(503),
+        **error_responses(400, 503),
     },
 )
 async def export_jobs(gateway: Here, filters: Annotated[ExportJobs, Query()]) -> Response:

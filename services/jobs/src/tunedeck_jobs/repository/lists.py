@@ -1,5 +1,6 @@
 """Questions about many jobs: pages by keyset, counts, who uses a dataset, the best result."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -16,6 +17,8 @@ from tunedeck_jobs.repository.documents import LIVING
 
 _FIELDS = {"createdAt": "created_at", "lastModified": "last_modified", "name": "name", "status": "status"}
 MOST_USERS = 100
+_BATCH = 200
+"""Jobs that are read and made at a time: a job is long, and thousands would hold up the loop."""
 
 
 class JobLists:
@@ -31,17 +34,18 @@ class JobLists:
 
     async def find(
         self, filters: JobFilters, statuses: Sequence[Status], after: Place | None, limit: int = 0
-    ) -> AsyncIterator[JobRecord]:
-        """The jobs after a place, in the order of the filters; `limit` 0 has no end."""
+    ) -> AsyncIterator[list[JobRecord]]:
+        """The jobs after a place, in the order of the filters, some at a time; `limit` 0 has no end."""
         field, direction = _order(filters.sort)
         conditions: list[Document] = [LIVING, *_conditions(filters, statuses)]
         if after is not None:
             beyond = "$gt" if direction == ASCENDING else "$lt"
             further = {field: after.value, "_id": {beyond: after.uid}}
             conditions.append({"$or": [{field: {beyond: after.value}}, further]})
-        cursor = self._jobs.find({"$and": conditions}).sort([(field, direction), ("_id", direction)])
-        async for document in cursor.limit(limit):
-            yield documents.to_record(document)
+        found = self._jobs.find({"$and": conditions}).sort([(field, direction), ("_id", direction)])
+        async with found.limit(limit).batch_size(_BATCH) as cursor:
+            while batch := await cursor.to_list(_BATCH):
+                yield await asyncio.to_thread(_records, batch)
 
     async def some(self, uids: Sequence[str]) -> dict[str, JobRecord]:
         """Those of the jobs that there are."""
@@ -84,6 +88,10 @@ class JobLists:
         order = [("result.validation_loss_after", ASCENDING), ("created_at", ASCENDING)]
         document = await self._jobs.find_one(query, sort=order)
         return documents.to_record(document) if document else None
+
+
+def _records(batch: list[Document]) -> list[JobRecord]:
+    return [documents.to_record(document) for document in batch]
 
 
 def _order(sort: JobSort) -> tuple[str, int]:
