@@ -1,14 +1,18 @@
 """Token lengths by a model's tokenizer, from a folder and from a Hub."""
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from huggingface_hub import hf_hub_download
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tests.support.catalog_service import RunningCatalog, unique_csv
 from tests.support.hub_server import HubServer
-from tunedeck_catalog import token_counts
+from tunedeck_catalog import hub_files, token_counts
 from tunedeck_catalog.hub import Hub
 from tunedeck_contracts import rpc
 from tunedeck_contracts.datasets import CountTokens
@@ -39,14 +43,26 @@ def words(rows: list[tuple[int, int]]) -> bytes:
     return b"input,output\n" + "".join(lines).encode()
 
 
+def counts_of(running: RunningCatalog) -> token_counts.TokenCounts:
+    return running.catalog.files._token_counts
+
+
+class Forgetful(dict[Any, Any]):
+    """What is kept is pushed out at once, as by requests for many other tokenizers."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+
 @pytest.fixture
 def hub(running: RunningCatalog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     server = HubServer()
     server.start()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    counts = running.catalog.broker.context.get("dataset_files")._token_counts
-    monkeypatch.setattr(counts, "_hub", Hub(server.url))
+    client = Hub(server.url)
+    monkeypatch.setattr(counts_of(running), "_hub", client)
     yield server
+    client.close()
     server.stop()
 
 
@@ -120,3 +136,43 @@ async def test_the_hubs_tokenizer_is_downloaded(running: RunningCatalog, hub: Hu
         await total("someone/bare")
     with pytest.raises(NotFound, match="no such model"):
         await total("someone/nobody")
+
+
+async def test_a_tokenizer_that_is_pushed_out_while_it_loads_serves(
+    running: RunningCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counts_of(running), "_loaded", Forgetful())
+    put_model(running.catalog.settings.models_dir, "words", word_tokenizer())
+    saved = await running.saved(unique_csv())
+    found = await running.bus.request(rpc.DATASET_TOKENS, CountTokens(dataset=saved.uid, model="local/words"))
+    assert found.total.max == 4
+
+
+async def test_slow_downloads_hold_no_other_question_and_are_made_once(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go_on = threading.Event()
+    asked: list[tuple[str, bool]] = []
+
+    def held(model_id: str, *given: Any, dry_run: bool = False, **named: Any) -> Any:
+        asked.append((model_id, dry_run))
+        assert may_go_on.wait(60)
+        return hf_hub_download(model_id, *given, dry_run=dry_run, **named)
+
+    monkeypatch.setattr(hub_files, "hf_hub_download", held)
+    names = [f"someone/words-{n}" for n in range(4)]
+    for name in names:
+        hub.add(name, {"tokenizer.json": word_tokenizer()})
+    client = Hub(hub.url)
+    downloads = [asyncio.create_task(client.tokenizer(name)) for name in names for _ in range(3)]
+    await asyncio.sleep(0)
+    try:
+        assert len(await client.search("words", 10)) == 4
+        # Who gives up takes the file from nobody.
+        downloads[0].cancel()
+    finally:
+        may_go_on.set()
+    paths = await asyncio.gather(*downloads[1:])
+    assert {path.read_bytes() for path in paths} == {word_tokenizer()}
+    assert sorted(asked) == [(name, dry_run) for name in names for dry_run in (False, True)]
+    client.close()

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, not
     hf_raise_for_status,
 )
 
-from tunedeck_catalog.hub_files import tokenizer_file
+from tunedeck_catalog.hub_files import Downloads
 from tunedeck_catalog.model_config import context_length, positions
 from tunedeck_catalog.model_names import name_of, provider_of
 from tunedeck_contracts.errors import Conflict, NotFound, TunedeckError, Unavailable
@@ -73,6 +73,7 @@ class Hub:
         self._api = HfApi(endpoint=endpoint)
         # Threads of their own: a Hub that hangs must not hold those that check files.
         self._threads = ThreadPoolExecutor(CONCURRENT_REQUESTS, thread_name_prefix="hub")
+        self._downloads = Downloads(self._api.endpoint)
         self._found: dict[tuple[str, int], tuple[float, list[FoundModel]]] = {}
 
     async def search(self, query: str, limit: int) -> list[FoundModel]:
@@ -121,11 +122,12 @@ class Hub:
 
     async def tokenizer(self, model_id: str) -> Path:
         """The model's tokenizer.json in the Hub's cache; see `tokenizer_file` for what else it raises."""
-        return await self._ask(lambda: tokenizer_file(model_id, self._api.endpoint), DOWNLOAD_SECONDS)
+        return await _answer(self._downloads.tokenizer(model_id), DOWNLOAD_SECONDS)
 
     def close(self) -> None:
         """Let the threads go."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._downloads.close()
 
     def _search(self, query: str, limit: int) -> list[FoundModel]:
         # Not list_models(): it tries five times with growing pauses and without a time limit.
@@ -182,15 +184,18 @@ class Hub:
         return response
 
     async def _ask(self, question: Callable[[], Result], seconds: float) -> Result:
-        asked = asyncio.get_running_loop().run_in_executor(self._threads, question)
-        try:
-            return await asyncio.wait_for(asked, seconds)
-        except RepositoryNotFoundError:
-            raise NotFound(
-                "The Hugging Face Hub has no such model, or does not show it without a token (HF_TOKEN)."
-            ) from None
-        except (TransportError, HfHubHTTPError, OSError, *NO_ANSWER_OF_THE_HUB) as error:
-            raise _unavailable(error, seconds) from None
+        return await _answer(asyncio.get_running_loop().run_in_executor(self._threads, question), seconds)
+
+
+async def _answer(asked: Awaitable[Result], seconds: float) -> Result:
+    try:
+        return await asyncio.wait_for(asked, seconds)
+    except RepositoryNotFoundError:
+        raise NotFound(
+            "The Hugging Face Hub has no such model, or does not show it without a token (HF_TOKEN)."
+        ) from None
+    except (TransportError, HfHubHTTPError, OSError, *NO_ANSWER_OF_THE_HUB) as error:
+        raise _unavailable(error, seconds) from None
 
 
 def _unavailable(error: Exception, seconds: float) -> Unavailable:

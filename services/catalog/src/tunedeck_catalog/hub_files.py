@@ -1,5 +1,7 @@
 """Single files of the Hub's models, by huggingface_hub and its cache."""
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
@@ -10,6 +12,30 @@ from tunedeck_contracts.errors import Conflict, NotFound
 
 TOKENIZER = "tokenizer.json"
 MAX_TOKENIZER_BYTES = 128 * 1024 * 1024
+CONCURRENT_DOWNLOADS = 2
+
+
+class Downloads:
+    """Tokenizers on their way, each once, in threads of their own: a slow file holds no other question."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+        self._threads = ThreadPoolExecutor(CONCURRENT_DOWNLOADS, thread_name_prefix="hub-download")
+        self._under_way: dict[str, asyncio.Future[Path]] = {}
+
+    async def tokenizer(self, model_id: str) -> Path:
+        """As `tokenizer_file`; who gives up waiting ends the download for nobody."""
+        download = self._under_way.get(model_id)
+        if download is None:
+            loop = asyncio.get_running_loop()
+            download = loop.run_in_executor(self._threads, tokenizer_file, model_id, self._endpoint)
+            self._under_way[model_id] = download
+            download.add_done_callback(lambda _: self._under_way.pop(model_id))
+        return await asyncio.shield(download)
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def tokenizer_file(model_id: str, endpoint: str) -> Path:

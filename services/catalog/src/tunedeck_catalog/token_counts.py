@@ -47,7 +47,12 @@ class TokenCounts:
                 raise NotFound(f"There is no {model_id}/{TOKENIZER} below TUNEDECK_MODELS_DIR.")
         else:
             path = await self._hub.tokenizer(model_id)
-        return await asyncio.to_thread(self._load, model_id, path)
+        key = path, path.stat().st_mtime_ns
+        tokenizer = self._loaded.get(key)
+        if tokenizer is None:
+            tokenizer = await asyncio.to_thread(_load, model_id, path)
+            self._keep(key, tokenizer)
+        return tokenizer
 
     async def count(
         self,
@@ -77,19 +82,20 @@ class TokenCounts:
                 outputs.extend(answers)
         return _statistics(model_id, rows, step > 1, max_length, inputs, outputs)
 
-    def _load(self, model_id: str, path: Path) -> Tokenizer:
-        key = path, path.stat().st_mtime_ns
-        if key not in self._loaded:
-            try:
-                tokenizer = Tokenizer.from_file(str(path))
-            except Exception as error:  # the library raises nothing narrower
-                raise Conflict(f"The {TOKENIZER} of model {model_id!r} cannot be read: {error}") from None
-            tokenizer.no_truncation()
-            tokenizer.no_padding()
-            while len(self._loaded) >= _KEPT_TOKENIZERS:
-                del self._loaded[next(iter(self._loaded))]
-            self._loaded[key] = tokenizer
-        return self._loaded[key]
+    def _keep(self, key: tuple[Path, int], tokenizer: Tokenizer) -> None:
+        while len(self._loaded) >= _KEPT_TOKENIZERS:
+            del self._loaded[next(iter(self._loaded))]
+        self._loaded[key] = tokenizer
+
+
+def _load(model_id: str, path: Path) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise Conflict(f"The {TOKENIZER} of model {model_id!r} cannot be read: {error}") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def _lengths(tokenizer: Tokenizer, pairs: list[Pair]) -> tuple[list[int], list[int]]:
