@@ -123,7 +123,7 @@ async def jobs_service(nats_url: str, mongo_url: str) -> AsyncIterator[Service]:
         listing=Listing(lists),
         deletion=Deletion(repository, blobs, bus, relay),
         modes=Modes(modes),
-        queue=Queue(repository, relay, settings),
+        queue=Queue(repository, blobs, relay, settings),
         relay=relay,
         resolver=resolver,
         repository=repository,

@@ -6,14 +6,16 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from pymongo.errors import AutoReconnect
 
 from tests.unit.trainer.child_runs import a_run, write_rows
-from tunedeck_chassis.blobs import Blob
+from tunedeck_chassis.blobs import ORPHAN_AGE, Blob
 from tunedeck_contracts import rpc
 from tunedeck_contracts.cloudevents import Event
 from tunedeck_contracts.errors import Fenced, NotFound, Unavailable
@@ -82,14 +84,21 @@ class FakeBlobs:
 
     def __init__(self) -> None:
         self.held: dict[str, bytes] = {}
+        self.put_for: list[tuple[str, timedelta | None]] = []
+        self.faults: list[Exception] = []
 
     async def read(self, blob_id: str) -> AsyncIterator[bytes]:
         if blob_id not in self.held:
             raise NotFound(f"There is no blob {blob_id!r}.")
         yield self.held[blob_id]
 
-    async def put(self, chunks: AsyncIterable[bytes], *, filename: str) -> Blob:
+    async def put(
+        self, chunks: AsyncIterable[bytes], *, filename: str, keep_for: timedelta | None = None
+    ) -> Blob:
         data = b"".join([chunk async for chunk in chunks])
+        if self.put_for and self.faults:
+            raise self.faults.pop()
+        self.put_for.append((filename, keep_for))
         self.held[filename] = data
         return Blob(id=filename, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
 
@@ -171,6 +180,15 @@ async def test_a_run_is_told_stored_and_reported(place: Place) -> None:
     assert {artifact.path for artifact in report.artifacts} >= {"adapter_model.safetensors", "manifest.json"}
     assert (place.settings.adapters_dir / "job_1_aaaa" / "adapter_config.json").is_file()
     assert not (place.settings.work_dir / "job_1_aaaa").exists()
+
+
+async def test_files_are_stored_once_for_a_while_though_the_store_is_away_in_between(place: Place) -> None:
+    place.blobs.faults.append(AutoReconnect("away"))
+    await Supervision(place.run(SHORT), place.around).supervise()
+    [report] = place.bus.reports
+    assert not place.blobs.faults
+    assert place.blobs.put_for == [(artifact.path, ORPHAN_AGE) for artifact in report.artifacts]
+    assert "manifest.json" in place.blobs.held
 
 
 async def test_an_outage_of_the_bus_ends_nothing_and_loses_nothing(place: Place) -> None:

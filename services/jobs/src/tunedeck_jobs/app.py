@@ -33,7 +33,7 @@ async def serve(settings: JobsSettings) -> None:
     lists = JobLists(client, settings.jobs_database)
     modes = ModeRepository(client, settings.jobs_database)
     relay = Relay(repository, bus)
-    queue = Queue(repository, relay, settings)
+    queue = Queue(repository, blobs, relay, settings)
 
     async def database_problem() -> str | None:
         return await mongo.problem(client)

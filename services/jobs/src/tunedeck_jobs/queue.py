@@ -4,8 +4,11 @@ The protocol of design.md section 4. The fence is raised by every claim and
 every lost lease, so that a trainer that was replaced can change nothing.
 """
 
+import contextlib
+
+from tunedeck_chassis.blobs import ORPHAN_AGE, BlobStore
 from tunedeck_chassis.mongo import Document
-from tunedeck_contracts.errors import Fenced
+from tunedeck_contracts.errors import Fenced, NotFound
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Failure, Wanted
 from tunedeck_contracts.runs import Beat, BeatReply, Claim, Claimed, Outcome, Report, Run
@@ -26,8 +29,11 @@ LOST_WORKER = Failure(
 class Queue:
     """The trainers' side of the jobs service."""
 
-    def __init__(self, repository: JobRepository, relay: Relay, settings: JobsSettings) -> None:
+    def __init__(
+        self, repository: JobRepository, blobs: BlobStore, relay: Relay, settings: JobsSettings
+    ) -> None:
         self._repository = repository
+        self._blobs = blobs
         self._relay = relay
         self._settings = settings
 
@@ -54,13 +60,13 @@ class Queue:
         """Store how the run ended. A job that a person cancelled never becomes completed.
 
         Raises:
-            Fenced: the job is not this run's any more.
+            Fenced: the job is not this run's any more. NotFound: its files have expired.
         """
         if await self._repository.reported(report.job_uid, report.fence):
             return
         # A cancel may arrive between the two writes of an end; the second look sees it.
         record = await self._end(report) or await self._end(report)
-        if record is None:
+        if record is None and not await self._repository.reported(report.job_uid, report.fence):
             raise _fenced(report.job_uid, report.fence)
         self._relay.kick()
 
@@ -110,7 +116,10 @@ class Queue:
             failure = report.failure.model_dump() if report.failure else None
             fields = {**ending, "failure": literal(failure)}
             return await self._repository.apply(report.job_uid, Change.FAIL, expect=expect, set_fields=fields)
-        fields = {
+        return await self._complete(report, expect, ending)
+
+    async def _complete(self, report: Report, expect: Document, ending: Document) -> JobRecord | None:
+        fields: Document = {
             **ending,
             "training.progress": 100.0,
             # A run may end early, and its last beat may be older than its last step.
@@ -120,7 +129,18 @@ class Queue:
             "artifacts": literal([artifact.model_dump() for artifact in report.artifacts]),
         }
         expect = {**expect, "wanted": Wanted.RUN.value}
-        return await self._repository.apply(report.job_uid, Change.COMPLETE, expect=expect, set_fields=fields)
+        # Kept before the job names them: a completed job has its files. The other way round they expire.
+        for artifact in report.artifacts:
+            await self._blobs.keep(artifact.blob_id)
+        record = await self._repository.apply(
+            report.job_uid, Change.COMPLETE, expect=expect, set_fields=fields
+        )
+        # The same report may have come twice at once, and the other one have completed the job.
+        if record is None and not await self._repository.reported(report.job_uid, report.fence):
+            for artifact in report.artifacts:
+                with contextlib.suppress(NotFound):
+                    await self._blobs.keep(artifact.blob_id, ORPHAN_AGE)
+        return record
 
     def _run(self, record: JobRecord) -> Run:
         job = record.job

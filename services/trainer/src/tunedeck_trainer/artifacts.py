@@ -4,21 +4,24 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tunedeck_chassis.blobs import BlobStore
+from tunedeck_chassis.blobs import ORPHAN_AGE, BlobStore
 from tunedeck_contracts.jobs import StoredArtifact
 from tunedeck_trainer.tuned_files import files_of
 
 _CHUNK = 2**20
 
 
-async def store(folder: Path, blobs: BlobStore) -> list[StoredArtifact]:
-    """Put every file of the tuned model into the blob store."""
-    stored = []
+async def store(folder: Path, blobs: BlobStore, stored: list[StoredArtifact]) -> None:
+    """Put the tuned model's files that are not in `stored` into the blob store, and add them to it.
+
+    They expire unless the jobs service keeps them: the run may not end as completed.
+    """
+    done = {one.path for one in stored}
     for file in files_of(folder):
         path = file.relative_to(folder).as_posix()
-        blob = await blobs.put(_chunks(file), filename=path)
-        stored.append(StoredArtifact(path=path, size=blob.size, sha256=blob.sha256, blob_id=blob.id))
-    return stored
+        if path not in done:
+            blob = await blobs.put(_chunks(file), filename=path, keep_for=ORPHAN_AGE)
+            stored.append(StoredArtifact(path=path, size=blob.size, sha256=blob.sha256, blob_id=blob.id))
 
 
 def publish(folder: Path, adapters_dir: Path, job_uid: str) -> Path:

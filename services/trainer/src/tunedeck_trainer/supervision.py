@@ -247,9 +247,11 @@ class Supervision:
         )
 
     async def _stored_artifacts(self) -> list[StoredArtifact]:
+        stored: list[StoredArtifact] = []
         while True:
             try:
-                return await artifacts.store(self._folder / TUNED_FOLDER, self._around.blobs)
+                await artifacts.store(self._folder / TUNED_FOLDER, self._around.blobs, stored)
+                return stored
             except PyMongoError as error:
                 log.warning("artifacts_not_stored", job=self._run.job_uid, error=repr(error))
                 await asyncio.sleep(RETRY_SECONDS)
