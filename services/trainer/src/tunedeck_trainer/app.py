@@ -9,6 +9,7 @@ from tunedeck_trainer.handlers import listen_for_jobs
 from tunedeck_trainer.hardware import Hardware
 from tunedeck_trainer.idle import IdleReporter
 from tunedeck_trainer.journal import Journal
+from tunedeck_trainer.kept_models import KeptModels
 from tunedeck_trainer.runner import Runner
 from tunedeck_trainer.settings import TrainerSettings
 from tunedeck_trainer.supervision import Surroundings
@@ -36,6 +37,8 @@ async def serve(settings: TrainerSettings) -> None:
     runner = Runner(around, journal, devices)
     idle = IdleReporter(bus, hardware, journal, runner, trainer_id, settings.idle_sample_seconds)
 
+    kept_models = KeptModels(bus, settings.adapters_dir)
+
     async def mongo_problem() -> str | None:
         return await mongo.problem(client)
 
@@ -43,9 +46,10 @@ async def serve(settings: TrainerSettings) -> None:
 
     async def prepare() -> None:
         await listen_for_jobs(bus, runner)
+        await kept_models.listen()
 
     async def close() -> None:
         await client.close()
         journal.close()
 
-    await service.run(broker, prepare=prepare, loops=[runner.run, idle.run], close=close)
+    await service.run(broker, prepare=prepare, loops=[runner.run, idle.run, kept_models.run], close=close)
