@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from nats.js.api import ConsumerConfig
 from pymongo.errors import ServerSelectionTimeoutError
 
+from tests.support.servers import NatsServer
 from tunedeck_chassis import mongo, outages
 from tunedeck_chassis.batches import BatchConsumer
 from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
@@ -37,6 +38,15 @@ class Ask(Message):
 
 class Say(Message):
     text: str
+
+
+@pytest.fixture(scope="module")
+def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of its own: on the session's, what other tests have told waits at the durables."""
+    server = NatsServer(tmp_path_factory.mktemp("nats"))
+    server.start()
+    yield server.url
+    server.stop()
 
 
 @asynccontextmanager

@@ -55,11 +55,15 @@ class HubModel:
 
 
 def _parameters(weights: list[bytes]) -> dict[str, int]:
-    """Parameters by type, from the headers of safetensors files."""
+    """Parameters by type, from the headers of safetensors files; none of a file that is broken."""
     counts: dict[str, int] = {}
     for content in weights:
         length = int.from_bytes(content[:8], "little")
-        for name, tensor in json.loads(content[8 : 8 + length]).items():
+        try:
+            header = json.loads(content[8 : 8 + length])
+        except ValueError:
+            return {}
+        for name, tensor in header.items():
             if name != "__metadata__":
                 count = 1
                 for size in tensor["shape"]:
