@@ -53,7 +53,7 @@ EVENT_CHANNELS = (
         stream=JOBS,
         message=events.JobEvent,
         senders=("jobs",),
-        receivers=("telemetry", "gateway"),
+        receivers=("telemetry", "trainer", "gateway"),
         description="A job has changed; `rev` counts the changes of one job without a hole.",
     ),
     _training(subjects.TrainingKind.LOSS, training.LossRecorded, "A loss point of a run."),
