@@ -12,12 +12,14 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
+from nats.js.errors import NotFoundError
 
 from tunedeck_chassis.link import Link
 from tunedeck_contracts.cloudevents import BLOB, CORRELATION_ID, DEADLINE, STATUS, Event
 from tunedeck_contracts.errors import ErrorReply, Unavailable, from_reply
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.rpc import Rpc
+from tunedeck_contracts.streams import Stream
 
 Req = TypeVar("Req", bound=Message)
 Rep = TypeVar("Rep", bound=Message)
@@ -123,6 +125,20 @@ class Bus:
             )
         except (TimeoutError, NatsError, OSError) as error:
             raise Unavailable(f"NATS did not acknowledge an event: {type(error).__name__}.") from error
+
+    async def last(self, stream: Stream, subject: str) -> bytes | None:
+        """The body of the newest message that a stream keeps of a subject, or None.
+
+        Raises:
+            Unavailable: NATS does not say.
+        """
+        try:
+            found = await self._broker.connection.jetstream().get_last_msg(stream.name, subject)
+        except NotFoundError:
+            return None
+        except (TimeoutError, NatsError, OSError) as error:
+            raise Unavailable(f"NATS does not say what {stream.name} keeps: {error!r}.") from error
+        return found.data
 
     async def subscribe(self, subject: str, callback: Callable[[Msg], Awaitable[None]]) -> Subscription:
         """A core subscription: live only, nothing is kept for it."""

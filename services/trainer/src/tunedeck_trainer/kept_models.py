@@ -1,6 +1,7 @@
 """The tuned models on this host: a deleted job's is removed.
 
-An event may be missed, so every folder's job is asked for at the start and now and then.
+Only the event of a deletion removes one. It may be missed, so at the start and now and then the stream is
+asked for each folder's job. That the jobs service does not know a job is no reason: its database may be new.
 """
 
 import asyncio
@@ -9,14 +10,14 @@ from pathlib import Path
 
 import structlog
 from nats.aio.msg import Msg
+from pydantic import ValidationError
 
 from tunedeck_chassis.bus import Bus
-from tunedeck_contracts.errors import NotFound, TunedeckError
+from tunedeck_contracts.errors import TunedeckError
 from tunedeck_contracts.events import JobEvent, JobEventType
 from tunedeck_contracts.ids import is_safe_id
-from tunedeck_contracts.jobs import GetJob
-from tunedeck_contracts.rpc import JOB_GET
-from tunedeck_contracts.subjects import JOB_EVENTS
+from tunedeck_contracts.streams import JOBS
+from tunedeck_contracts.subjects import JOB_EVENTS, job_event
 from tunedeck_trainer.tuned_files import MANIFEST
 
 log = structlog.get_logger()
@@ -48,22 +49,22 @@ class KeptModels:
         """Remove the models of jobs that are gone.
 
         Raises:
-            Unavailable: the jobs service cannot tell.
+            Unavailable: NATS cannot tell.
         """
         for manifest in sorted(self._folder.glob(f"*/{MANIFEST}")):
             uid = manifest.parent.name
-            if is_safe_id(uid) and not await self._exists(uid):
-                await self._remove(uid)
-
-    async def _exists(self, uid: str) -> bool:
-        try:
-            await self._bus.request(JOB_GET, GetJob(uid=uid))
-        except NotFound:
-            return False
-        return True
+            if is_safe_id(uid) and (body := await self._bus.last(JOBS, job_event(uid))) is not None:
+                await self._heed(body)
 
     async def _on_job_event(self, message: Msg) -> None:
-        told = JobEvent.model_validate_json(message.data)
+        await self._heed(message.data)
+
+    async def _heed(self, body: bytes) -> None:
+        try:
+            told = JobEvent.model_validate_json(body)
+        except ValidationError:
+            # Telemetry parks it.
+            return
         if told.type is JobEventType.DELETED and is_safe_id(told.uid):
             await self._remove(told.uid)
 
