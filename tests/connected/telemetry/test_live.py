@@ -32,7 +32,7 @@ class Socket:
     async def accept(self) -> None:
         pass
 
-    async def receive_text(self) -> str:
+    async def receive(self) -> dict[str, Any]:
         await asyncio.Event().wait()
         raise AssertionError
 

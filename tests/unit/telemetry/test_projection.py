@@ -83,7 +83,7 @@ class AnsweringBus:
     def __init__(self, answer: Job | Exception) -> None:
         self._answer = answer
 
-    async def request(self, *_: object) -> Job:
+    async def request(self, *_: object, **__: object) -> Job:
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer
