@@ -45,6 +45,7 @@ class Wanted(StrEnum):
     """What a person wants of a running job; the trainer learns it with its next beat."""
 
     RUN = "run"
+    PAUSE = "pause"
     CANCEL = "cancel"
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from tunedeck_contracts import (
+    checkpoints,
     datasets,
     health,
     job_lists,
@@ -113,6 +114,9 @@ JOB_CANCEL = Rpc("jobs", "job", "cancel", jobs.CancelJob, jobs.Job, WRITE)
 JOB_CLAIM = Rpc("jobs", "job", "claim", runs.Claim, runs.Claimed, WRITE)
 JOB_BEAT = Rpc("jobs", "job", "beat", runs.Beat, runs.BeatReply, WRITE)
 JOB_REPORT = Rpc("jobs", "job", "report", runs.Report, runs.Reported, WRITE)
+JOB_CHECKPOINT_REGISTER = Rpc(
+    "jobs", "checkpoint", "register", checkpoints.RegisterCheckpoint, checkpoints.CheckpointRegistered, WRITE
+)
 JOBS_USING_DATASET = Rpc("jobs", "dataset", "users", jobs.FindJobsUsing, jobs.JobsUsing)
 HYPERPARAMETERS_BEST = Rpc(
     "jobs", "hyperparameters", "best", job_lists.GetBestHyperparameters, job_lists.BestHyperparameters

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from tunedeck_contracts.checkpoints import Checkpoint
 from tunedeck_contracts.datasets import ResolvedDataset
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Failure, ModelSaving, Phase, Result, StoredArtifact, Wanted
@@ -38,6 +39,10 @@ class Run(Message):
     model_saving: ModelSaving
     lease_seconds: float
     beat_seconds: float
+    checkpoints: list[Checkpoint] = Field(
+        default=[],
+        description="Registered ones of the job, newest first; a resume takes the first that is whole.",
+    )
 
 
 class Claimed(Message):
@@ -71,6 +76,8 @@ class Outcome(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    PAUSED = "paused"
+    """A person wanted it: its checkpoint is registered, unless no step was done yet."""
     LOST = "lost"
     """The worker was lost, not the job's fault: it is queued again, up to the limit of attempts."""
 
