@@ -22,10 +22,11 @@ check: setup      ## Lint, format, types, import rules, schemas and documents
 	$(BIN)/mypy --strict $(TYPED)
 	$(BIN)/python -m pytest -q tests/unit/test_architecture.py tests/contracts
 
-schemas: setup    ## Write the messages' golden schemas and the OpenAPI and AsyncAPI documents again
+schemas: setup    ## Write all that is generated: schemas, OpenAPI, AsyncAPI, settings
 	$(BIN)/python scripts/write_schemas.py
 	$(BIN)/python -m scripts.write_openapi
 	$(BIN)/python -m scripts.write_asyncapi
+	$(BIN)/python -m scripts.write_settings
 
 bench: setup      ## Measure ours beside a peer, in turn in one run; appends to bench/results.json
 	@exec $(BIN)/python -m bench
