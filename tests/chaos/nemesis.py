@@ -1,0 +1,94 @@
+"""What is done to the stack: processes killed or stopped by pid, in an order that a seed gives."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+
+from tests.support.servers import wait_for
+from tunedeck_cli.stack import Stack
+
+CHILD = "training child"
+SERVICES = ("gateway", "catalog", "jobs", "telemetry", "trainer")
+SERVERS = ("nats", "mongod")
+VICTIMS = (*SERVICES, CHILD, *SERVERS)
+BACK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Who is killed, how many seconds after the kill before."""
+
+    victim: str
+    after: float
+
+
+def plan(seed: int, count: int, most_seconds: float) -> list[Kill]:
+    """So many kills, spread evenly over all victims; the same for the same seed."""
+    chance = random.Random(seed)
+    victims = [VICTIMS[number % len(VICTIMS)] for number in range(count)]
+    chance.shuffle(victims)
+    return [Kill(victim, chance.uniform(0.3, most_seconds)) for victim in victims]
+
+
+class Nemesis:
+    """Strikes the processes of one stack."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+
+    def carry_out(self, kills: Sequence[Kill]) -> int:
+        """Kill as planned; return how many processes that were. A child that is not there is passed over."""
+        done = 0
+        for kill in kills:
+            time.sleep(kill.after)
+            done += self.kill(kill.victim)
+        return done
+
+    def kill(self, victim: str) -> bool:
+        """SIGKILL; whether there was such a process."""
+        pid = self.pid(victim)
+        if pid is None:
+            return False
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def pid(self, victim: str) -> int | None:
+        """The process id of a program, or of the process that trains now."""
+        return self._child() if victim == CHILD else self._stack.supervisor.pid(victim)
+
+    @contextmanager
+    def stopped(self, *victims: str) -> Iterator[None]:
+        """SIGSTOP for a while, then SIGCONT."""
+        pids = [pid for victim in victims if (pid := self.pid(victim)) is not None]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    def until_replaced(self, victim: str, former: int, seconds: float = BACK_SECONDS) -> None:
+        """Wait until another process has the killed one's place."""
+        wait_for(f"another {victim}", lambda: self.pid(victim) not in (None, former), seconds)
+
+    def _child(self) -> int | None:
+        trainer = self._stack.supervisor.pid("trainer")
+        if trainer is None:
+            return None
+        try:
+            for child in psutil.Process(trainer).children(recursive=True):
+                if "tunedeck_trainer.child" in child.cmdline():
+                    return int(child.pid)
+        except psutil.NoSuchProcess:
+            return None
+        return None

@@ -1,0 +1,35 @@
+"""Figures that a run measured, for its summary and for docs/reliability.md."""
+
+import math
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Figure:
+    """Times in seconds of one kind of recovery, and the time that they are to keep."""
+
+    name: str
+    goal: float
+    seconds: list[float] = field(default_factory=list)
+
+    def line(self) -> str:
+        """For people."""
+        taken = sorted(self.seconds)
+        p95 = taken[math.ceil(0.95 * len(taken)) - 1]
+        return (
+            f"{self.name}: {len(taken)} times, median {taken[len(taken) // 2]:.2f} s, "
+            f"p95 {p95:.2f} s, most {taken[-1]:.2f} s (goal {self.goal:g} s)"
+        )
+
+
+_MEASURED: dict[str, Figure] = {}
+
+
+def measured(name: str, seconds: float, *, goal: float) -> None:
+    """Keep one measurement."""
+    _MEASURED.setdefault(name, Figure(name, goal)).seconds.append(seconds)
+
+
+def figures() -> list[str]:
+    """A line for each kind."""
+    return [figure.line() for figure in _MEASURED.values()]

@@ -1,0 +1,19 @@
+"""How much is done: little in `make test`, the whole of it in `make chaos`."""
+
+import os
+import random
+
+IS_LONG = os.environ.get("TUNEDECK_LONG") == "1"
+SEED = int(os.environ.get("TUNEDECK_CHAOS_SEED") or random.SystemRandom().randrange(10**6))
+"""Decides who is struck and when; the run's summary prints it."""
+
+LEASE_SECONDS = 3.0
+SHORT_TIMES = {
+    "TUNEDECK_LEASE_SECONDS": str(LEASE_SECONDS),
+    "TUNEDECK_BEAT_SECONDS": "0.5",
+    "TUNEDECK_LEASE_SWEEP_SECONDS": "0.5",
+    "TUNEDECK_CLAIM_SECONDS": "1",
+    # Here trainers die without end, and no job is to blame.
+    "TUNEDECK_MAX_ATTEMPTS": "1000",
+}
+"""Settings of the stack that is struck."""

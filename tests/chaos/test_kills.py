@@ -1,0 +1,81 @@
+"""Processes are killed while clients write and jobs train: nothing is lost, and nothing is there twice."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chaos import reading, verdicts
+from tests.chaos.client import PatientClient, ended
+from tests.chaos.history import History
+from tests.chaos.nemesis import Nemesis, plan
+from tests.chaos.scale import IS_LONG
+from tests.chaos.writers import Writer
+from tunedeck_cli.stack import Stack
+
+KILLS = 200 if IS_LONG else 16
+MOST_SECONDS_BETWEEN = 3.0 if IS_LONG else 2.0
+TRAININGS = 12 if IS_LONG else 2
+WRITERS = 2
+SETTLE_SECONDS = 600 if IS_LONG else 120
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400 if IS_LONG else 420)]
+
+
+def test_kills_at_random_moments_lose_nothing(
+    chaos_stack: Stack,
+    client: PatientClient,
+    nemesis: Nemesis,
+    dataset: str,
+    undisturbed: list[float],
+    seed: int,
+    tmp_path: Path,
+) -> None:
+    history = History(tmp_path / "acknowledged.jsonl")
+    trained = [client.train(f"trained-{number}", dataset) for number in range(TRAININGS)]
+    writers = [Writer(number, seed, chaos_stack.api_url, dataset, history) for number in range(WRITERS)]
+    for writer in writers:
+        writer.start()
+    killed = nemesis.carry_out(plan(seed, KILLS, MOST_SECONDS_BETWEEN))
+    for writer in writers:
+        writer.stop()
+    history.close()
+    assert [writer.problem for writer in writers] == [None] * WRITERS
+    assert killed >= KILLS * 3 // 4
+    for uid in trained:
+        client.wait(uid, ended, SETTLE_SECONDS)
+
+    acknowledged = history.read()
+    assert len(acknowledged) > KILLS
+    jobs = reading.all_jobs(client)
+    events = asyncio.run(reading.streamed_events(chaos_stack))
+    said = [
+        *verdicts.lost_writes(acknowledged, reading.stored(client, jobs)),
+        *verdicts.repeated_names([job["name"] for job in jobs.values()]),
+        *(line for uid, job in jobs.items() for line in _job_verdicts(uid, job, events.get(uid, []))),
+        *(line for uid in trained for line in training_verdicts(client, jobs[uid], undisturbed)),
+    ]
+    assert said == []
+
+
+def _job_verdicts(uid: str, job: dict[str, Any], events: list[Any]) -> list[str]:
+    return [
+        *verdicts.broken_chain(events),
+        *verdicts.sinking_fences(events),
+        *verdicts.unequal_state(uid, job, events),
+    ]
+
+
+def training_verdicts(client: PatientClient, job: dict[str, Any], reference: list[float]) -> list[str]:
+    """What must hold of a job that was to train to its end."""
+    points = client.losses(job["uid"])
+    if job["status"] != "completed":
+        return [f"{job['uid']} is {job['status']}: {job['failure']}"]
+    return [
+        *verdicts.wrong_points(
+            job["uid"], [point["iteration"] for point in points], job["training"]["currentStep"]
+        ),
+        *verdicts.different_losses(job["uid"], [point["train_loss"] for point in points], reference),
+        *reading.broken_artifacts(client, job),
+    ]

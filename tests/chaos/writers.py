@@ -1,0 +1,65 @@
+"""Clients that write all the time and keep what was acknowledged."""
+
+import random
+import threading
+
+from tests.chaos.client import PatientClient
+from tests.chaos.history import History, Kind
+
+
+class Writer(threading.Thread):
+    """One client. `problem` is what ended it before it was told to stop."""
+
+    def __init__(self, number: int, seed: int, url: str, dataset: str, history: History) -> None:
+        super().__init__(name=f"writer-{number}", daemon=True)
+        self._label = f"w{number}"
+        self._chance = random.Random(seed * 1000 + number)
+        self._client = PatientClient(url)
+        self._dataset = dataset
+        self._history = history
+        self._stopping = threading.Event()
+        self.problem: BaseException | None = None
+
+    def run(self) -> None:
+        """Write until told to stop."""
+        count = 0
+        try:
+            while not self._stopping.wait(self._chance.uniform(0.0, 0.1)):
+                count += 1
+                write = self._chance.choices(
+                    (self._job, self._cancelled_job, self._preset, self._saved_dataset), (6, 3, 2, 1)
+                )[0]
+                write(f"{self._label}-{count}")
+        except BaseException as error:
+            self.problem = error
+        finally:
+            self._client.close()
+
+    def stop(self) -> None:
+        """Let it finish the write that it is at, then end."""
+        self._stopping.set()
+        self.join()
+
+    def _job(self, name: str) -> None:
+        job = self._client.create_job(name, self._dataset, start=False)
+        self._history.acknowledged(Kind.JOB, job["uid"], name=name)
+
+    def _cancelled_job(self, name: str) -> None:
+        uid = self._client.create_job(name, self._dataset, start=False)["uid"]
+        self._history.acknowledged(Kind.JOB, uid, name=name)
+        answer = self._client.send("POST", f"/api/jobs/{uid}/cancel")
+        # 409: the cancel whose answer was lost has done it.
+        assert answer.status_code in (200, 409), answer.text
+        self._history.acknowledged(Kind.CANCEL, uid, status="cancelled")
+
+    def _preset(self, name: str) -> None:
+        rank = self._chance.randrange(1, 64)
+        sent = {"name": name, "hyperparameters": {"lora_r": rank, "lora_alpha": 2 * rank}}
+        answer = self._client.send("POST", "/api/hyperparameters", json=sent)
+        assert answer.status_code == 201, answer.text
+        self._history.acknowledged(Kind.PRESET, name, uid=answer.json()["uid"])
+
+    def _saved_dataset(self, name: str) -> None:
+        rows = self._chance.randrange(5, 30)
+        saved = self._client.create_dataset(name, rows)
+        self._history.acknowledged(Kind.DATASET, saved["uid"], name=name, rows=rows)
