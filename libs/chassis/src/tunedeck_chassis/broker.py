@@ -9,6 +9,7 @@ from faststream.nats import JStream, NatsBroker, PullSub
 
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_chassis.connection import ClosedGuard, connection_options
+from tunedeck_chassis.heartbeat import Heartbeat
 from tunedeck_chassis.link import Link
 from tunedeck_chassis.middleware import ServiceMiddleware
 from tunedeck_chassis.parking import Parking
@@ -29,7 +30,7 @@ def create_broker(settings: ServiceSettings, service: str, blobs: BlobStore | No
     `blobs` takes the replies that are too large for the bus. The guard that
     ends the process when the connection closes for good is in the broker's
     context as `closed_guard`, what answers requests as `request_server`, what
-    knows of outages as `link`.
+    knows of outages as `link`, what shows that the process works as `heartbeat`.
     """
     guard, link = ClosedGuard(), Link()
     broker = NatsBroker(
@@ -43,6 +44,7 @@ def create_broker(settings: ServiceSettings, service: str, blobs: BlobStore | No
     broker.add_middleware(partial(ServiceMiddleware, parking=parking))
     broker.context.set_global("closed_guard", guard)
     broker.context.set_global("link", link)
+    broker.context.set_global("heartbeat", Heartbeat(settings.heartbeat_file, link))
     broker.context.set_global("request_server", RequestServer(broker, Replies(blobs)))
     broker.context.set_global("parking", parking)
     return broker

@@ -63,7 +63,8 @@ async def started(
             await broker.start()
             await requests.start()
             log.info("started")
-            yield
+            async with broker.context.get("heartbeat").beating():
+                yield
         finally:
             broker.context.get("closed_guard").stopping = True
             await requests.stop(GRACEFUL_TIMEOUT)

@@ -44,6 +44,9 @@ class ServiceSettings(BaseSettings):
         default=SECRETS_DIR, description="The folder with a file for each secret; see `tunedeck secrets`."
     )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    heartbeat_file: Path | None = Field(
+        default=None, description="Touched every 2 seconds while the service works, for a healthcheck."
+    )
 
     @model_validator(mode="after")
     def _user_has_password(self) -> Self:
