@@ -37,11 +37,6 @@ OTHERS = (
     Setting(
         "TUNEDECK_HOME", ".tunedeck", "Folder of the embedded stack: its data, logs, models and adapters."
     ),
-    Setting(
-        "TUNEDECK_SECRETS_DIR",
-        "/run/secrets",
-        "Folder of the files that secrets are read from; the embedded stack has its own below its home.",
-    ),
     Setting("HF_TOKEN", "", "huggingface_hub's own: opens gated models."),
     Setting("HF_ENDPOINT", "https://huggingface.co", "huggingface_hub's own: where the Hub is."),
     Setting("HF_HOME", "~/.cache/huggingface", "huggingface_hub's own: where it keeps what it downloads."),
@@ -55,8 +50,8 @@ embedded stack and for containers alike; `.env.example` has them all. A value th
 process at its start, with the setting's name. Lists are separated by commas, but where the default is written
 as JSON.
 
-A setting marked *secret* is the name of a file below `TUNEDECK_SECRETS_DIR`, so that it is in no environment
-and on no command line.
+A setting marked *secret* is the name of a file below `TUNEDECK_SECRETS_DIR`, so that it is on no command
+line.
 
 The embedded stack (`make up`, `make demo`) chooses its addresses, its ports (8000 and 8001 while they are
 free) and the folders below its home by itself; what it chooses wins over these variables.
