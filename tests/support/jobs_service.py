@@ -18,7 +18,8 @@ from tunedeck_chassis.service import started
 from tunedeck_contracts import subjects
 from tunedeck_contracts.datasets import ResolvedDataset
 from tunedeck_contracts.events import JobEvent
-from tunedeck_contracts.jobs import Failure, JobCreated, Result, StoredArtifact, SubmitJob
+from tunedeck_contracts.failures import FailureCode, failure
+from tunedeck_contracts.jobs import JobCreated, Result, StoredArtifact, SubmitJob
 from tunedeck_contracts.models import ResolvedModel
 from tunedeck_contracts.runs import Claim, Outcome, Report
 from tunedeck_jobs import handlers
@@ -38,7 +39,7 @@ MODEL = ResolvedModel(uid="local/tiny", name="Tiny", revision="sha256:0", source
 DATASET = ResolvedDataset(uid="dataset_1", name="Rows", rows=10, rows_blob="blob", rows_sha256="0")
 FOUND = Resolution(MODEL, DATASET)
 NO_MODEL = Resolution(None, DATASET, ("model: There is no such model.",))
-FAILURE = Failure(code="user_code", detail="It broke.", hint="Mend it.")
+FAILURE = failure(FailureCode.USER_CODE, "It broke.")
 
 
 class FixedResolver:

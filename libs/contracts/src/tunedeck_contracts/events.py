@@ -1,10 +1,11 @@
-"""The events of jobs, one for each change of a job's state."""
+"""The events of jobs, one for each change of a job."""
 
 from enum import StrEnum
 
 from pydantic import Field
 
-from tunedeck_contracts.jobs import Failure, Status
+from tunedeck_contracts.failures import Failure
+from tunedeck_contracts.jobs import Status, Wanted
 from tunedeck_contracts.message import Message, Timestamp
 
 
@@ -15,7 +16,14 @@ class JobEventType(StrEnum):
     QUEUED = "queued"
     STARTED = "started"
     REQUEUED = "requeued"
+    FELL_BACK = "fell_back"
+    CHECKPOINTED = "checkpointed"
+    PAUSE_REQUESTED = "pause_requested"
+    PAUSE_WITHDRAWN = "pause_withdrawn"
     CANCEL_REQUESTED = "cancel_requested"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    RESCHEDULED = "rescheduled"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -42,7 +50,15 @@ class JobEvent(Message):
     training_mode: str
     fence: int
     attempt: int
-    resume_step: int = Field(default=0, description="The fence owns the iterations after this step.")
+    resume_step: int = Field(
+        default=0,
+        description="The fence owns the iterations after this one. `fell_back` sets it lower: the newest "
+        "checkpoint was not whole.",
+    )
+    wanted: Wanted = Wanted.RUN
+    priority: int = 0
+    deadline: Timestamp | None = None
+    checkpoint_step: int | None = Field(default=None, description="Of the newest registered checkpoint.")
     total_epochs: int = 0
     started_at: Timestamp | None = None
     ended_at: Timestamp | None = None

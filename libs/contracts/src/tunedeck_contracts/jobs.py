@@ -3,10 +3,15 @@
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, StrictBool, TypeAdapter, field_validator
+from pydantic import AwareDatetime, ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, field_validator
 
+from tunedeck_contracts.failures import Failure
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.message import CamelMessage, Message, Timestamp
+from tunedeck_contracts.training import LogLine
+
+LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
+LOG_LINES_KEPT = 200
 
 
 class Status(StrEnum):
@@ -15,12 +20,13 @@ class Status(StrEnum):
     CREATED = "created"
     QUEUED = "queued"
     RUNNING = "running"
+    PAUSED = "paused"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
 
-CURRENT = (Status.CREATED, Status.QUEUED, Status.RUNNING)
+CURRENT = (Status.CREATED, Status.QUEUED, Status.RUNNING, Status.PAUSED)
 PAST = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
 
 
@@ -35,6 +41,7 @@ class Phase(StrEnum):
     """Where a running job is."""
 
     PREPARING = "preparing"
+    PROBING = "probing"
     TRAINING = "training"
     EVALUATING = "evaluating"
     SAVING = "saving"
@@ -47,6 +54,13 @@ class Wanted(StrEnum):
     RUN = "run"
     PAUSE = "pause"
     CANCEL = "cancel"
+
+
+class Device(StrEnum):
+    """What a job asks of its trainer."""
+
+    CPU = "cpu"
+    GPU = "gpu"
 
 
 class Reference(CamelMessage):
@@ -102,6 +116,15 @@ class CreateJob(CamelMessage):
     training_mode: TrainingMode | None = Field(
         default=None, description="By default the mode that `POST /api/training/mode/{mode}` has set."
     )
+    priority: StrictInt = Field(
+        default=0, ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY, description="Higher goes first in the queue."
+    )
+    deadline: AwareDatetime | None = Field(
+        default=None, description="A time with its zone by which the job must have ended, else it fails."
+    )
+    device: Device | None = Field(
+        default=None, description="What its trainer must have; by default any trainer may take the job."
+    )
 
 
 class SubmitJob(Message):
@@ -124,14 +147,6 @@ class Configuration(CamelMessage):
     model: Reference
     dataset: Reference
     hyperparameters: JobHyperparameters
-
-
-class Failure(Message):
-    """Why a job failed and what to change."""
-
-    code: str
-    detail: str
-    hint: str
 
 
 class TrainingProgress(CamelMessage):
@@ -203,11 +218,26 @@ class Job(CamelMessage):
         description="What is missing before the job can be queued, and what is not done as it was asked for."
     )
     wanted: Wanted
-    rev: int = Field(description="Counts the changes of the job's state.")
+    rev: int = Field(description="Counts the job's events.")
     attempt: int = Field(description="How often a trainer has claimed it.")
+    priority: int = 0
+    deadline: Timestamp | None = None
+    device: Device | None = None
+    retry_of: str | None = Field(default=None, description="The job that this one tries again.")
+    queue_position: int | None = Field(default=None, description="Of a queued job: 1 is next.")
+    expected_start: Timestamp | None = Field(
+        default=None,
+        description="Of a queued job: when a trainer is likely to take it, by the pace of what runs and what "
+        "the last completed jobs took; null while nobody can say.",
+    )
     failure: Failure | None = None
     result: Result | None = None
     artifacts: list[Artifact] = []
+    log: list[LogLine] | None = Field(
+        default=None,
+        description=f"Of one job that has ended: its last lines, at most {LOG_LINES_KEPT}; not in lists.",
+        exclude_if=lambda value: value is None,
+    )
     live_metrics: LiveMetrics | None = Field(
         default=None, alias="live_metrics", exclude_if=lambda value: value is None
     )
@@ -228,40 +258,6 @@ class GetJob(Message):
     """One job by its uid."""
 
     uid: str
-
-
-class CancelJob(Message):
-    """Cancel a job: at once where it waits, at the next step boundary where it runs."""
-
-    uid: str
-
-
-class StartJob(Message):
-    """Queue a created job, if its model and dataset resolve now."""
-
-    uid: str
-
-
-class DeleteJob(Message):
-    """Remove a job that is not queued and does not run, and all that belongs to it."""
-
-    uid: str
-
-
-class JobDeleted(CamelMessage):
-    """What `DELETE /api/jobs/{uid}` answers."""
-
-    success: bool = True
-    message: str
-    uid: str
-    artifacts: int = Field(
-        description="Files of the tuned model that go with it; `message` says when their removal follows."
-    )
-    artifact_bytes: int
-    points: int | None = Field(
-        description="Loss points, samples and log lines that were removed; "
-        "null when telemetry was away and removes them once it is back."
-    )
 
 
 class GetArtifact(Message):

@@ -1,12 +1,13 @@
 """The table of requests: subject, messages, time limit, success status. One line each."""
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tunedeck_contracts import (
     checkpoints,
     datasets,
     health,
+    job_changes,
     job_lists,
     jobs,
     models,
@@ -40,7 +41,7 @@ _ASKING = {
 
 @dataclass(frozen=True)
 class Rpc(Generic[Req, Rep]):
-    """One request. `timeout` in seconds; `status` is the HTTP status of success."""
+    """One request. `timeout` in seconds; `status` is the HTTP status of success; only `callers` may ask."""
 
     service: str
     noun: str
@@ -49,6 +50,7 @@ class Rpc(Generic[Req, Rep]):
     reply: type[Rep]
     timeout: float = READ
     status: int = 200
+    callers: tuple[str, ...] = ("gateway",)
 
     @property
     def subject(self) -> str:
@@ -76,7 +78,13 @@ DATASET_TOKENS = Rpc("catalog", "dataset", "tokens", datasets.CountTokens, token
 DATASET_CHANGE = Rpc("catalog", "dataset", "change", datasets.ChangeDataset, datasets.Dataset, WRITE)
 DATASET_DELETE = Rpc("catalog", "dataset", "delete", datasets.DeleteDataset, datasets.DatasetDeleted, RESOLVE)
 DATASET_RESOLVE = Rpc(
-    "catalog", "dataset", "resolve", datasets.ResolveDataset, datasets.ResolvedDataset, RESOLVE
+    "catalog",
+    "dataset",
+    "resolve",
+    datasets.ResolveDataset,
+    datasets.ResolvedDataset,
+    RESOLVE,
+    callers=("jobs",),
 )
 MODEL_LIST = Rpc("catalog", "model", "list", models.ListModels, models.ModelCollection)
 MODEL_SEARCH = Rpc("catalog", "model", "search", models.SearchModels, models.FoundModels, HUB_SEARCH)
@@ -84,7 +92,9 @@ MODEL_ADD = Rpc("catalog", "model", "add", models.AddModel, models.ModelAdded, H
 MODEL_GET = Rpc("catalog", "model", "get", models.GetModel, models.Model)
 MODEL_CHECK = Rpc("catalog", "model", "check", models.CheckModel, models.ModelCheck)
 MODEL_REMOVE = Rpc("catalog", "model", "remove", models.RemoveModel, models.ModelRemoved, WRITE)
-MODEL_RESOLVE = Rpc("catalog", "model", "resolve", models.ResolveModel, models.ResolvedModel, RESOLVE)
+MODEL_RESOLVE = Rpc(
+    "catalog", "model", "resolve", models.ResolveModel, models.ResolvedModel, RESOLVE, callers=("jobs",)
+)
 
 HYPERPARAMETERS_LIST = Rpc("catalog", "hyperparameters", "list", presets.ListPresets, presets.PresetList)
 HYPERPARAMETERS_SAVE = Rpc(
@@ -103,25 +113,39 @@ JOB_CONFIGURATION_GET = Rpc(
 )
 
 JOB_CREATE = Rpc("jobs", "job", "create", jobs.SubmitJob, jobs.JobCreated, 2 * RESOLVE, 201)
-JOB_GET = Rpc("jobs", "job", "get", jobs.GetJob, jobs.Job)
+JOB_GET = Rpc("jobs", "job", "get", jobs.GetJob, jobs.Job, callers=("gateway", "telemetry"))
 JOB_LIST = Rpc("jobs", "job", "list", job_lists.ListJobs, job_lists.JobList, LONG_READ)
 JOB_EXPORT = Rpc("jobs", "job", "export", job_lists.ExportJobs, job_lists.JobsExport, LONG_READ)
 JOB_STATISTICS = Rpc("jobs", "job", "statistics", job_lists.GetJobStatistics, job_lists.JobStatistics)
 JOB_COMPARE = Rpc("jobs", "job", "compare", job_lists.CompareJobs, job_lists.JobComparison)
-JOB_START = Rpc("jobs", "job", "start", jobs.StartJob, jobs.Job, 2 * RESOLVE)
-JOB_DELETE = Rpc("jobs", "job", "delete", jobs.DeleteJob, jobs.JobDeleted, LONG_WRITE)
-JOB_CANCEL = Rpc("jobs", "job", "cancel", jobs.CancelJob, jobs.Job, WRITE)
-JOB_CLAIM = Rpc("jobs", "job", "claim", runs.Claim, runs.Claimed, WRITE)
-JOB_BEAT = Rpc("jobs", "job", "beat", runs.Beat, runs.BeatReply, WRITE)
-JOB_REPORT = Rpc("jobs", "job", "report", runs.Report, runs.Reported, WRITE)
+JOB_START = Rpc("jobs", "job", "start", job_changes.StartJob, jobs.Job, 2 * RESOLVE)
+JOB_DELETE = Rpc("jobs", "job", "delete", job_changes.DeleteJob, job_changes.JobDeleted, LONG_WRITE)
+JOB_CANCEL = Rpc("jobs", "job", "cancel", job_changes.CancelJob, jobs.Job, WRITE)
+JOB_PAUSE = Rpc("jobs", "job", "pause", job_changes.PauseJob, jobs.Job, WRITE)
+JOB_RESUME = Rpc("jobs", "job", "resume", job_changes.ResumeJob, jobs.Job, WRITE)
+JOB_RETRY = Rpc("jobs", "job", "retry", job_changes.RetryJob, jobs.JobCreated, 2 * RESOLVE, 201)
+JOB_CHANGE = Rpc("jobs", "job", "change", job_changes.ChangeJob, jobs.Job, WRITE)
+JOB_EVENT_LIST = Rpc("jobs", "event", "list", job_changes.ListJobEvents, job_changes.JobEventList)
+JOB_CLAIM = Rpc("jobs", "job", "claim", runs.Claim, runs.Claimed, WRITE, callers=("trainer",))
+JOB_BEAT = Rpc("jobs", "job", "beat", runs.Beat, runs.BeatReply, WRITE, callers=("trainer",))
+JOB_REPORT = Rpc("jobs", "job", "report", runs.Report, runs.Reported, WRITE, callers=("trainer",))
 JOB_CHECKPOINT_REGISTER = Rpc(
-    "jobs", "checkpoint", "register", checkpoints.RegisterCheckpoint, checkpoints.CheckpointRegistered, WRITE
+    "jobs",
+    "checkpoint",
+    "register",
+    checkpoints.RegisterCheckpoint,
+    checkpoints.CheckpointRegistered,
+    WRITE,
+    callers=("trainer",),
 )
-JOBS_USING_DATASET = Rpc("jobs", "dataset", "users", jobs.FindJobsUsing, jobs.JobsUsing)
+CHECKPOINT_LIST = Rpc(
+    "jobs", "checkpoint", "list", checkpoints.ListCheckpoints, checkpoints.CheckpointList
+)
+JOBS_USING_DATASET = Rpc("jobs", "dataset", "users", jobs.FindJobsUsing, jobs.JobsUsing, callers=("catalog",))
 HYPERPARAMETERS_BEST = Rpc(
     "jobs", "hyperparameters", "best", job_lists.GetBestHyperparameters, job_lists.BestHyperparameters
 )
-MODE_GET = Rpc("jobs", "mode", "get", training_mode.GetMode, training_mode.Mode)
+MODE_GET = Rpc("jobs", "mode", "get", training_mode.GetMode, training_mode.Mode, callers=("telemetry",))
 MODE_SET = Rpc("jobs", "mode", "set", training_mode.SetMode, training_mode.ModeSet, WRITE)
 ARTIFACT_LOCATE = Rpc("jobs", "artifact", "locate", jobs.GetArtifact, jobs.ArtifactLocation)
 
@@ -134,8 +158,10 @@ RESOURCE_CURRENT = Rpc(
 STATUS_GET = Rpc("telemetry", "status", "get", telemetry.GetTrainingStatus, telemetry.TrainingStatus)
 SUMMARY_GET = Rpc("telemetry", "summary", "get", telemetry.GetTrainingSummary, telemetry.TrainingSummary)
 HISTORY_GET = Rpc("telemetry", "history", "get", telemetry.GetHistory, telemetry.History)
-STORED_GET = Rpc("telemetry", "stored", "get", telemetry.GetStored, telemetry.Stored)
-JOB_FORGET = Rpc("telemetry", "job", "forget", telemetry.ForgetJob, telemetry.Forgotten, WRITE)
+STORED_GET = Rpc("telemetry", "stored", "get", telemetry.GetStored, telemetry.Stored, callers=("trainer",))
+JOB_FORGET = Rpc(
+    "telemetry", "job", "forget", telemetry.ForgetJob, telemetry.Forgotten, WRITE, callers=("jobs",)
+)
 TRAINING_MODE_GET = Rpc(
     "telemetry", "mode", "get", training_mode.GetTrainingMode, training_mode.TrainingModeShown
 )
@@ -145,3 +171,9 @@ LOG_LIST = Rpc("telemetry", "log", "list", telemetry.ListLogs, telemetry.LogList
 def health_check(service: str) -> Rpc[health.CheckHealth, health.Health]:
     """Every service answers this one."""
     return Rpc(service, "health", "check", health.CheckHealth, health.Health)
+
+
+REQUESTS: dict[str, Rpc[Any, Any]] = {
+    name: one for name, one in list(globals().items()) if isinstance(one, Rpc)
+}
+"""Every request of this table by its name; the health checks are not among them."""

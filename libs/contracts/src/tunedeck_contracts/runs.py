@@ -10,11 +10,20 @@ from pydantic import Field
 
 from tunedeck_contracts.checkpoints import Checkpoint
 from tunedeck_contracts.datasets import ResolvedDataset
+from tunedeck_contracts.failures import Failure
 from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_contracts.jobs import Failure, ModelSaving, Phase, Result, StoredArtifact, Wanted
+from tunedeck_contracts.jobs import (
+    LOG_LINES_KEPT,
+    Device,
+    ModelSaving,
+    Phase,
+    Result,
+    StoredArtifact,
+    Wanted,
+)
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.models import ResolvedModel
-from tunedeck_contracts.training import LossPoint
+from tunedeck_contracts.training import LogLine, LossPoint
 
 
 class Claim(Message):
@@ -41,8 +50,10 @@ class Run(Message):
     beat_seconds: float
     checkpoints: list[Checkpoint] = Field(
         default=[],
-        description="Registered ones of the job, newest first; a resume takes the first that is whole.",
+        description="Registered ones of the job, newest first; a resume takes the first that is whole. "
+        "One of fence 0 is another job's, which this one tries again: its points are told anew as this run's.",
     )
+    device: Device | None = None
 
 
 class Claimed(Message):
@@ -62,6 +73,11 @@ class Beat(Message):
     epoch: int = 0
     total_epochs: int = 0
     point: LossPoint | None = None
+    resume_iteration: int | None = Field(
+        default=None,
+        description="The `iteration` of the job's own checkpoint that the run went on from; 0 from the start "
+        "or from another job's; null while it is not decided.",
+    )
 
 
 class BeatReply(Message):
@@ -94,6 +110,11 @@ class Report(Message):
     failure: Failure | None = None
     result: Result | None = None
     artifacts: list[StoredArtifact] = []
+    log: list[LogLine] = Field(
+        default=[],
+        max_length=LOG_LINES_KEPT,
+        description="The run's last lines: kept with the job when it ends by this report.",
+    )
 
 
 class Reported(Message):

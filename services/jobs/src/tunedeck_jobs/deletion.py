@@ -16,7 +16,8 @@ from tunedeck_chassis.blobs import BlobStore
 from tunedeck_chassis.bus import Bus
 from tunedeck_contracts.errors import Conflict, NotFound, TunedeckError
 from tunedeck_contracts.ids import checked_id
-from tunedeck_contracts.jobs import JobDeleted, Status
+from tunedeck_contracts.job_changes import JobDeleted
+from tunedeck_contracts.jobs import Status
 from tunedeck_contracts.rpc import JOB_FORGET
 from tunedeck_contracts.telemetry import ForgetJob
 from tunedeck_jobs.lifecycle import Change

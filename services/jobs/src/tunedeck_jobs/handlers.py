@@ -7,6 +7,7 @@ from faststream import Context
 from tunedeck_chassis.broker import request_handler
 from tunedeck_chassis.requests import Router
 from tunedeck_contracts import rpc
+from tunedeck_contracts.job_changes import CancelJob, DeleteJob, JobDeleted, StartJob
 from tunedeck_contracts.job_lists import (
     BestHyperparameters,
     CompareJobs,
@@ -21,16 +22,12 @@ from tunedeck_contracts.job_lists import (
 )
 from tunedeck_contracts.jobs import (
     ArtifactLocation,
-    CancelJob,
-    DeleteJob,
     FindJobsUsing,
     GetArtifact,
     GetJob,
     Job,
     JobCreated,
-    JobDeleted,
     JobsUsing,
-    StartJob,
     SubmitJob,
 )
 from tunedeck_contracts.runs import Beat, BeatReply, Claim, Claimed, Report, Reported

@@ -9,8 +9,9 @@ import contextlib
 from tunedeck_chassis.blobs import ORPHAN_AGE, BlobStore
 from tunedeck_chassis.mongo import Document
 from tunedeck_contracts.errors import Fenced, NotFound
+from tunedeck_contracts.failures import FailureCode, failure
 from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_contracts.jobs import Failure, Wanted
+from tunedeck_contracts.jobs import Wanted
 from tunedeck_contracts.runs import Beat, BeatReply, Claim, Claimed, Outcome, Report, Run
 from tunedeck_jobs.lifecycle import Change
 from tunedeck_jobs.record import JobRecord
@@ -19,11 +20,7 @@ from tunedeck_jobs.repository.documents import literal
 from tunedeck_jobs.repository.jobs import JobRepository
 from tunedeck_jobs.settings import JobsSettings
 
-LOST_WORKER = Failure(
-    code="lost_worker",
-    detail="The trainer was lost on every attempt at this job.",
-    hint="Look at the trainer's log and its machine's memory, then retry the job.",
-)
+LOST_WORKER = failure(FailureCode.LOST_WORKER)
 
 
 class Queue:
@@ -113,8 +110,8 @@ class Queue:
         if cancelled is not None:
             return cancelled
         if report.outcome is Outcome.FAILED:
-            failure = report.failure.model_dump() if report.failure else None
-            fields = {**ending, "failure": literal(failure)}
+            told = report.failure.model_dump() if report.failure else None
+            fields = {**ending, "failure": literal(told)}
             return await self._repository.apply(report.job_uid, Change.FAIL, expect=expect, set_fields=fields)
         return await self._complete(report, expect, ending)
 

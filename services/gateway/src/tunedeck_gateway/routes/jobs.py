@@ -6,7 +6,20 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from tunedeck_contracts import rpc
+from tunedeck_contracts.checkpoints import ListCheckpoints
 from tunedeck_contracts.ids import checked_id
+from tunedeck_contracts.job_changes import (
+    CancelJob,
+    ChangeJob,
+    DeleteJob,
+    JobChanges,
+    ListJobEvents,
+    PauseJob,
+    ResumeJob,
+    RetryJob,
+    RetryOptions,
+    StartJob,
+)
 from tunedeck_contracts.job_lists import (
     CompareJobs,
     ExportJobs,
@@ -15,15 +28,7 @@ from tunedeck_contracts.job_lists import (
     JobPage,
     ListJobs,
 )
-from tunedeck_contracts.jobs import (
-    CancelJob,
-    CreateJob,
-    DeleteJob,
-    GetArtifact,
-    GetJob,
-    StartJob,
-    SubmitJob,
-)
+from tunedeck_contracts.jobs import CreateJob, GetArtifact, GetJob, SubmitJob
 from tunedeck_contracts.telemetry import ListLogs
 from tunedeck_gateway.bridge import Gateway, answer, documented, gateway_of
 from tunedeck_gateway.openapi import error_responses
@@ -126,6 +131,54 @@ async def start_job(gateway: Here, uid: Uid) -> Response:
 async def cancel_job(gateway: Here, uid: Uid) -> Response:
     """Cancel a job: at once where it waits, at the next step boundary where it runs."""
     return await answer(gateway, rpc.JOB_CANCEL, CancelJob(uid=checked_id("job", uid)))
+
+
+@router.post("/{uid}/pause", **documented(rpc.JOB_PAUSE, 404, 409))
+async def pause_job(gateway: Here, uid: Uid) -> Response:
+    """Stop a running job at the next step boundary, with a checkpoint; its trainer is free for another."""
+    return await answer(gateway, rpc.JOB_PAUSE, PauseJob(uid=checked_id("job", uid)))
+
+
+@router.post("/{uid}/resume", **documented(rpc.JOB_RESUME, 404, 409))
+async def resume_job(gateway: Here, uid: Uid) -> Response:
+    """Queue a paused job again, from its newest checkpoint; a pause that is not reached yet is taken back."""
+    return await answer(gateway, rpc.JOB_RESUME, ResumeJob(uid=checked_id("job", uid)))
+
+
+@router.post("/{uid}/retry", **documented(rpc.JOB_RETRY, 404, 409))
+async def retry_job(
+    gateway: Here,
+    request: Request,
+    uid: Uid,
+    options: RetryOptions | None = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Make a new job of a failed or cancelled one, from the start or from one of its checkpoints."""
+    wanted = RetryJob(
+        uid=checked_id("job", uid),
+        options=options or RetryOptions(),
+        owner=request.state.key_id,
+        idempotency_key=idempotency_key,
+    )
+    return await answer(gateway, rpc.JOB_RETRY, wanted)
+
+
+@router.patch("/{uid}", **documented(rpc.JOB_CHANGE, 404, 409))
+async def change_job(gateway: Here, uid: Uid, changes: JobChanges) -> Response:
+    """Change the priority or the deadline of a job that has not ended."""
+    return await answer(gateway, rpc.JOB_CHANGE, ChangeJob(uid=checked_id("job", uid), changes=changes))
+
+
+@router.get("/{uid}/events", **documented(rpc.JOB_EVENT_LIST, 404))
+async def list_job_events(gateway: Here, uid: Uid) -> Response:
+    """Everything that happened to the job, oldest first."""
+    return await answer(gateway, rpc.JOB_EVENT_LIST, ListJobEvents(uid=checked_id("job", uid)))
+
+
+@router.get("/{uid}/checkpoints", **documented(rpc.CHECKPOINT_LIST, 404))
+async def list_checkpoints(gateway: Here, uid: Uid) -> Response:
+    """What the job can be resumed or retried from, newest first."""
+    return await answer(gateway, rpc.CHECKPOINT_LIST, ListCheckpoints(uid=checked_id("job", uid)))
 
 
 @router.get("/{uid}/logs", **documented(rpc.LOG_LIST, 404))

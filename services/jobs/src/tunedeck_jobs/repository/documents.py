@@ -6,9 +6,9 @@ from typing import Any
 from tunedeck_chassis.mongo import Document
 from tunedeck_contracts.datasets import ResolvedDataset
 from tunedeck_contracts.events import JobEvent, JobEventType
+from tunedeck_contracts.failures import Failure
 from tunedeck_contracts.jobs import (
     Configuration,
-    Failure,
     Job,
     LiveMetrics,
     ModelSaving,
