@@ -38,6 +38,7 @@ class Parking:
             deliveries=metadata.num_delivered,
             headers=dict(raw.headers or {}),
             data=base64.b64encode(raw.data[:MOST_KEPT_BYTES]).decode(),
+            size=len(raw.data),
             parked_at=utc_now(),
         )
         event = cloudevents.event(

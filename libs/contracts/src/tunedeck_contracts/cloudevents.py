@@ -23,6 +23,9 @@ BLOB = "Tunedeck-Blob"
 MESSAGE_ID = "Nats-Msg-Id"
 """JetStream's de-duplication key, per stream."""
 
+REPLAY_OF = "Tunedeck-Replay-Of"
+"""Header of a message that an operator has sent again: the sequence of its letter in the stream DLQ."""
+
 
 @dataclass(frozen=True)
 class Event:

@@ -212,4 +212,7 @@ class DeadLetter(Message):
     deliveries: int
     headers: dict[str, str]
     data: str
+    size: int | None = Field(
+        default=None, description="Bytes of the whole message; null in letters of before it was noted."
+    )
     parked_at: Timestamp
