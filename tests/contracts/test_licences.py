@@ -1,0 +1,30 @@
+"""The list of licences names what constraints.txt pins, and says what the installed packages say."""
+
+from importlib import metadata
+
+import pytest
+
+from scripts.write_licences import DOCUMENT, licence, pinned, rows
+
+COMMAND = "run `make schemas`, and look at the licences that are new before you commit them"
+LISTED = rows(DOCUMENT.read_text())
+
+
+def test_every_pinned_package_is_listed_and_no_other() -> None:
+    assert {name: version for name, (version, _) in LISTED.items()} == pinned(), COMMAND
+
+
+def is_installed_as_pinned(name: str, version: str) -> bool:
+    """Other platforms lack some packages, and have some in a build of their own (torch 2.13.0+cpu)."""
+    try:
+        return metadata.version(name) == version
+    except metadata.PackageNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_the_licence_is_what_the_package_says(name: str) -> None:
+    version, named = LISTED[name]
+    if not is_installed_as_pinned(name, version):
+        pytest.skip("not installed here as it is pinned")
+    assert licence(name) == named, COMMAND
