@@ -8,7 +8,7 @@ from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
 
 from tunedeck_chassis.blobs import BlobStore
-from tunedeck_chassis.connection import ClosedGuard, connection_options
+from tunedeck_chassis.connection import ClosedGuard, connection_options, security
 from tunedeck_chassis.heartbeat import Heartbeat
 from tunedeck_chassis.link import Link
 from tunedeck_chassis.middleware import ServiceMiddleware
@@ -38,6 +38,7 @@ def create_broker(settings: ServiceSettings, service: str, blobs: BlobStore | No
         closed_cb=guard.on_closed,
         graceful_timeout=GRACEFUL_TIMEOUT,
         logger=None,
+        security=security(settings),
         **connection_options(service, link),
     )
     parking = Parking(broker, service)

@@ -34,7 +34,19 @@ def connect(settings: ServiceSettings) -> Client:
         connectTimeoutMS=5000,
         timeoutMS=5000,
         maxPoolSize=32,
+        **login(settings),
     )
+
+
+def login(settings: ServiceSettings) -> dict[str, Any]:
+    """Options of a client: the user, and TLS. Users are kept in MongoDB's database `admin`."""
+    options: dict[str, Any] = {}
+    if settings.mongo_user is not None and settings.mongo_password is not None:
+        password = settings.mongo_password.get_secret_value()
+        options |= {"username": settings.mongo_user, "password": password, "authSource": "admin"}
+    if settings.tls_ca_file is not None:
+        options |= {"tls": True, "tlsCAFile": str(settings.tls_ca_file)}
+    return options
 
 
 def is_away(error: Exception) -> bool:

@@ -29,9 +29,10 @@ class Stream:
 
 @dataclass(frozen=True)
 class Consumer:
-    """A durable pull consumer; its name is the durable's."""
+    """A durable pull consumer of one service; its name is the durable's."""
 
     name: str
+    service: str
     stream: str
     filter_subject: str
     ack_wait: timedelta = timedelta(seconds=30)
@@ -60,9 +61,12 @@ DLQ = Stream(
 )
 STREAMS = (JOBS, TRAINING, DLQ)
 
-TELEMETRY_JOBS = Consumer(name="telemetry-jobs", stream=JOBS.name, filter_subject=subjects.JOB_EVENTS)
+TELEMETRY_JOBS = Consumer(
+    name="telemetry-jobs", service="telemetry", stream=JOBS.name, filter_subject=subjects.JOB_EVENTS
+)
 TELEMETRY_TRAINING = Consumer(
     name="telemetry-training",
+    service="telemetry",
     stream=TRAINING.name,
     filter_subject=subjects.TRAINING_EVENTS,
     max_ack_pending=1000,

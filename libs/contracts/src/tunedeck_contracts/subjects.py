@@ -35,6 +35,11 @@ def request_subject(service: str, noun: str, verb: str) -> str:
     return f"rpc.{_token(service)}.{_token(noun)}.{_token(verb)}"
 
 
+def requests_of(service: str) -> str:
+    """A wildcard for every request to a service."""
+    return f"rpc.{_token(service)}.>"
+
+
 def job_event(uid: str) -> str:
     """Where the events of one job are published."""
     return f"job.event.{_token(uid)}"
@@ -48,6 +53,11 @@ def training_event(kind: TrainingKind, uid: str) -> str:
 def training_events_of(uid: str) -> str:
     """A wildcard for every kind of point of one job."""
     return f"training.*.{_token(uid)}"
+
+
+def inbox(user: str) -> str:
+    """The prefix of the subjects to which a user's replies come: nobody else may listen there."""
+    return f"_INBOX_{_token(user)}"
 
 
 def dead_letter(service: str) -> str:
