@@ -2,7 +2,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 TYPED := $(wildcard libs/*/src/*) $(wildcard services/*/src/*) $(wildcard cli/src/*)
 
-.PHONY: setup demo up test check schemas bench clean
+.PHONY: setup demo up test check schemas images bench clean
 
 setup:            ## The virtual environment and the bundled model; does nothing the second time
 	@scripts/set_up.sh
@@ -28,6 +28,9 @@ schemas: setup    ## Write all that is generated: schemas, OpenAPI, AsyncAPI, se
 	$(BIN)/python -m scripts.write_asyncapi
 	$(BIN)/python -m scripts.write_settings
 	$(BIN)/python -m scripts.write_licences
+
+images: setup     ## Install and run what each image holds, with the compose files' settings; about ten minutes
+	@exec $(BIN)/python -m pytest tests/images -m ""
 
 bench: setup      ## Measure ours beside a peer, in turn in one run; appends to bench/results.json
 	@exec $(BIN)/python -m bench

@@ -40,6 +40,19 @@ OTHERS = (
     Setting("HF_TOKEN", "", "huggingface_hub's own: opens gated models."),
     Setting("HF_ENDPOINT", "https://huggingface.co", "huggingface_hub's own: where the Hub is."),
     Setting("HF_HOME", "~/.cache/huggingface", "huggingface_hub's own: where it keeps what it downloads."),
+    Setting("TUNEDECK_PUBLISH", "127.0.0.1", "docker-compose.yml's: the host's address of its two ports."),
+    Setting("TUNEDECK_GPU", "0", "compose.gpu.yml's: the trainer's GPU, as the host numbers them."),
+    Setting("TUNEDECK_TRAINER_CPUS", "2", "docker-compose.yml's: most CPUs of a trainer."),
+    Setting("TUNEDECK_TRAINER_MEMORY", "8g", "docker-compose.yml's: most memory of a trainer."),
+    Setting(
+        "TUNEDECK_TRAINER_VARIANT", "cuda", "docker-compose.yml's: which torch is built in, cuda or cpu."
+    ),
+    Setting(
+        "TORCH_INDEX_URL", "", "docker-compose.yml's: for the variant cpu, an index of torch's CPU builds."
+    ),
+    Setting(
+        "TUNEDECK_REVISION", "unknown", "docker-compose.yml's: what images name as their source's commit."
+    ),
 )
 """What is read from the environment by other parts than a settings class."""
 
