@@ -142,6 +142,8 @@ def _complete(operation: Document, scope: Scope | None) -> None:
     if "requestBody" in operation:
         for status in (400, 413):
             responses.setdefault(str(status), _with_schema(_error(status)))
+    if any(parameter["in"] == "path" for parameter in operation.get("parameters", [])):
+        responses.setdefault("404", _with_schema(_error(404)))
     responses["403"] = _with_schema(_error(403))
     if scope is not None:
         operation["security"] = [{"ApiKey": [scope.value]}, {}]
