@@ -35,7 +35,7 @@ class History:
         self._opened = file.open("a")
         self._lock = threading.Lock()
 
-    def acknowledged(self, kind: Kind, uid: str, **holds: Any) -> None:
+    def acknowledged(self, kind: Kind, uid: str, /, **holds: Any) -> None:
         """Keep it: from now on it may not be lost."""
         with self._lock:
             self._opened.write(json.dumps(asdict(Acknowledged(kind, uid, holds))) + "\n")

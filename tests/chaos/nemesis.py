@@ -65,18 +65,6 @@ class Nemesis:
         """The process id of a program, or of the process that trains now."""
         return self._child() if victim == CHILD else self._stack.supervisor.pid(victim)
 
-    @contextmanager
-    def stopped(self, *victims: str) -> Iterator[None]:
-        """SIGSTOP for a while, then SIGCONT."""
-        pids = [pid for victim in victims if (pid := self.pid(victim)) is not None]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
-
     def until_replaced(self, victim: str, former: int, seconds: float = BACK_SECONDS) -> None:
         """Wait until another process has the killed one's place."""
         wait_for(f"another {victim}", lambda: self.pid(victim) not in (None, former), seconds)
@@ -92,3 +80,13 @@ class Nemesis:
         except psutil.NoSuchProcess:
             return None
         return None
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """SIGSTOP for a while, then SIGCONT."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)

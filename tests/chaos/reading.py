@@ -2,13 +2,13 @@
 
 import hashlib
 from collections import defaultdict
+from contextlib import suppress
 from typing import Any
 
-import nats
-from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.js.errors import NotFoundError
 
 from tests.chaos.client import PatientClient
+from tests.chaos.connecting import connected
 from tests.chaos.history import Kind
 from tests.chaos.verdicts import Stored
 from tunedeck_cli.stack import Stack
@@ -17,7 +17,6 @@ from tunedeck_contracts.events import JobEvent
 from tunedeck_contracts.streams import JOBS
 
 _EVERYTHING = 5000
-_QUIET_SECONDS = 1.0
 
 
 def all_jobs(client: PatientClient) -> dict[str, dict[str, Any]]:
@@ -42,22 +41,16 @@ def stored(client: PatientClient, jobs: dict[str, dict[str, Any]]) -> Stored:
 async def streamed_events(stack: Stack) -> dict[str, list[JobEvent]]:
     """The events that the stream JOBS keeps, by job, in the order in which they were published."""
     found: dict[str, list[JobEvent]] = defaultdict(list)
-    connection = await nats.connect(stack.nats_url)
-    try:
-        subscription = await connection.jetstream().subscribe(
-            subjects.JOB_EVENTS,
-            stream=JOBS.name,
-            ordered_consumer=True,
-            config=ConsumerConfig(deliver_policy=DeliverPolicy.ALL),
-        )
-        while True:
-            message = await subscription.next_msg(timeout=_QUIET_SECONDS)
-            event = JobEvent.model_validate_json(message.data)
-            found[event.uid].append(event)
-    except NatsTimeoutError:
-        return found
-    finally:
-        await connection.close()
+    async with connected(stack, "gateway") as broker:
+        jetstream = broker.connection.jetstream()
+        state = (await jetstream.stream_info(JOBS.name)).state
+        for sequence in range(state.first_seq, state.last_seq + 1):
+            with suppress(NotFoundError):
+                message = await jetstream.get_msg(JOBS.name, sequence)
+                if message.subject != subjects.JOB_START:
+                    event = JobEvent.model_validate_json(message.data or b"")
+                    found[event.uid].append(event)
+    return found
 
 
 def broken_artifacts(client: PatientClient, job: dict[str, Any]) -> list[str]:

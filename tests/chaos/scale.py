@@ -7,7 +7,7 @@ IS_LONG = os.environ.get("TUNEDECK_LONG") == "1"
 SEED = int(os.environ.get("TUNEDECK_CHAOS_SEED") or random.SystemRandom().randrange(10**6))
 """Decides who is struck and when; the run's summary prints it."""
 
-LEASE_SECONDS = 3.0
+LEASE_SECONDS = 2.0
 SHORT_TIMES = {
     "TUNEDECK_LEASE_SECONDS": str(LEASE_SECONDS),
     "TUNEDECK_BEAT_SECONDS": "0.5",

@@ -12,10 +12,9 @@ from faststream.nats import JStream, NatsBroker, PullSub
 from tests.chaos.test_verdicts import LIFE, events
 from tests.chaos.verdicts import Attempt, broken_chain, stale_writes, wrong_points
 from tests.support.jobs_service import Service, claim, jobs_service, report
-from tests.support.servers import NatsServer
+from tests.support.servers import NatsServer, provision
 from tests.support.telemetry_service import Telemetry, loss, new_job, started_event, telemetry_service
 from tunedeck_chassis.broker import create_broker, event_handler
-from tunedeck_chassis.provisioning import provision
 from tunedeck_chassis.requests import Router
 from tunedeck_chassis.service import started
 from tunedeck_chassis.settings import ServiceSettings

@@ -2,7 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,6 +10,7 @@ from tests.chaos.client import PatientClient, ended
 from tests.chaos.history import History
 from tests.chaos.nemesis import Nemesis, plan
 from tests.chaos.scale import IS_LONG
+from tests.chaos.trainings import event_verdicts, training_verdicts
 from tests.chaos.writers import Writer
 from tunedeck_cli.stack import Stack
 
@@ -53,29 +53,11 @@ def test_kills_at_random_moments_lose_nothing(
     said = [
         *verdicts.lost_writes(acknowledged, reading.stored(client, jobs)),
         *verdicts.repeated_names([job["name"] for job in jobs.values()]),
-        *(line for uid, job in jobs.items() for line in _job_verdicts(uid, job, events.get(uid, []))),
-        *(line for uid in trained for line in training_verdicts(client, jobs[uid], undisturbed)),
+        *(line for uid, job in jobs.items() for line in event_verdicts(job, events.get(uid, []))),
+        *(
+            line
+            for uid in trained
+            for line in training_verdicts(client, jobs[uid], events.get(uid, []), undisturbed)
+        ),
     ]
     assert said == []
-
-
-def _job_verdicts(uid: str, job: dict[str, Any], events: list[Any]) -> list[str]:
-    return [
-        *verdicts.broken_chain(events),
-        *verdicts.sinking_fences(events),
-        *verdicts.unequal_state(uid, job, events),
-    ]
-
-
-def training_verdicts(client: PatientClient, job: dict[str, Any], reference: list[float]) -> list[str]:
-    """What must hold of a job that was to train to its end."""
-    points = client.losses(job["uid"])
-    if job["status"] != "completed":
-        return [f"{job['uid']} is {job['status']}: {job['failure']}"]
-    return [
-        *verdicts.wrong_points(
-            job["uid"], [point["iteration"] for point in points], job["training"]["currentStep"]
-        ),
-        *verdicts.different_losses(job["uid"], [point["train_loss"] for point in points], reference),
-        *reading.broken_artifacts(client, job),
-    ]

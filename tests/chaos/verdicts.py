@@ -53,7 +53,8 @@ def _is_legal(before: Status | None, event: JobEvent) -> bool:
     if event.type is JobEventType.CREATED:
         return before is None and event.status is Status.CREATED
     return any(
-        before in rule.sources and event.status is (rule.target or before)
+        before in rule.sources
+        and event.status is (rule.target if isinstance(rule.target, Status) else before)
         for rule in RULES.values()
         if rule.event is event.type
     )

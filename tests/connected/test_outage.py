@@ -1,17 +1,18 @@
 """NATS away: who reads sees nothing of a restart; a longer outage is told soon, whatever the time limit."""
 
 import asyncio
+import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support.servers import NatsServer
+from tests.support.servers import NatsServer, provision
+from tunedeck_chassis import bus
 from tunedeck_chassis.broker import create_broker, request_handler
 from tunedeck_chassis.bus import Bus
-from tunedeck_chassis.provisioning import provision
 from tunedeck_chassis.requests import Router
 from tunedeck_chassis.service import started
 from tunedeck_chassis.settings import ServiceSettings
@@ -127,3 +128,36 @@ async def test_a_longer_outage_is_told_long_before_the_time_limit(probe: Probe, 
         assert late.done()
         with pytest.raises(Unavailable, match="NATS cannot be reached"):
             late.result()
+
+
+async def test_a_service_that_is_away_is_told_at_once_and_asked_again_when_it_is_back(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = Rpc("nobody", "text", "get", Ask, Ask, timeout=LONG)
+    monkeypatch.setattr(bus, "ABSENCE_SECONDS", 0.3)
+    with pytest.raises(Unavailable, match="nobody service is away"):
+        await asyncio.wait_for(probe.bus.forward(nobody, Ask(text="x").to_json()), LONG / 2)
+    # The absence is known now: a single question is enough to see that it lasts.
+    monkeypatch.setattr(bus, "_RETRY_WAIT", LONG)
+    with pytest.raises(Unavailable, match="nobody service is away"):
+        await asyncio.wait_for(probe.bus.forward(nobody, Ask(text="x").to_json()), LONG / 2)
+    monkeypatch.setattr(bus, "_RETRY_WAIT", 0.1)
+    probe.count = 1
+    asked = asyncio.create_task(probe.bus.request(nobody, Ask(text="x")))
+    await asyncio.sleep(0)
+    async with answering_for(probe.server, nobody, probe.answer):
+        assert (await asyncio.wait_for(asked, LONG / 2)).text == "x", "a service waits for another's restart"
+        assert json.loads((await probe.bus.forward(nobody, Ask(text="x").to_json())).body) == {"text": "x"}
+
+
+@asynccontextmanager
+async def answering_for(
+    server: NatsServer, asked: Rpc[Ask, Ask], answer: Callable[[Ask], Awaitable[Ask]]
+) -> AsyncIterator[None]:
+    """A service that answers this request."""
+    router = Router()
+    request_handler(router, asked)(answer)
+    broker = create_broker(ServiceSettings(nats_url=server.url), "nobody")
+    broker.include_router(router)
+    async with started(broker):
+        yield

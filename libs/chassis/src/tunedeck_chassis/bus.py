@@ -1,6 +1,7 @@
 """Requests, events and live subscriptions, by nats-py on the broker's own connection."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ Req = TypeVar("Req", bound=Message)
 Rep = TypeVar("Rep", bound=Message)
 
 PUBLISH_TIMEOUT = 5.0
+ABSENCE_SECONDS = 2.0
+"""A service that nobody answered for as long is away: who asks for it is told at once, and waits no more."""
+_ABSENCE_BELIEVED_SECONDS = 5.0
 _RETRY_WAIT = 0.1
 
 
@@ -43,12 +47,36 @@ def correlation_id() -> str | None:
     return value if isinstance(value, str) else None
 
 
+class Absences:
+    """Since when nobody listens to a service's requests. Times are the event loop's.
+
+    Nothing looks but requests themselves, so an absence that none has met for a while is believed no more.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[float, float]] = {}
+
+    def met(self, service: str) -> float:
+        """Nobody listened just now; how long it has been so."""
+        now = asyncio.get_running_loop().time()
+        first, last = self._seen.get(service, (now, now))
+        if now - last > _ABSENCE_BELIEVED_SECONDS:
+            first = now
+        self._seen[service] = (first, now)
+        return now - first
+
+    def over(self, service: str) -> None:
+        """The service has answered."""
+        self._seen.pop(service, None)
+
+
 class Bus:
     """What a service says to others. Usable once the broker is connected."""
 
     def __init__(self, broker: NatsBroker) -> None:
         self._broker = broker
         self._link: Link = broker.context.get("link")
+        self._absences = Absences()
 
     @property
     def is_connected(self) -> bool:
@@ -64,15 +92,19 @@ class Bus:
         return int(self._broker.connection.stats["reconnects"])
 
     async def forward(self, rpc: Rpc[Req, Rep], payload: bytes, timeout: float | None = None) -> RawReply:
-        """Send a request's bytes, return the reply's untouched.
+        """Send a client's bytes, return the reply's untouched.
 
-        While nobody listens, the request is sent again until its deadline: a
-        restart of the service shorter than that is not seen. Neither is one of
-        NATS by what changes nothing; see `link.py`.
+        As `request`; but a client is not kept waiting for a service that has been
+        away for ABSENCE_SECONDS already.
 
         Raises:
-            Unavailable: nobody answered in time, or NATS is away.
+            Unavailable: nobody answered in time, or the service or NATS is away.
         """
+        return await self._exchange(rpc, payload, timeout, ABSENCE_SECONDS)
+
+    async def _exchange(
+        self, rpc: Rpc[Req, Rep], payload: bytes, timeout: float | None, longest_absence: float
+    ) -> RawReply:
         seconds = timeout if timeout is not None else rpc.timeout
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
@@ -88,6 +120,8 @@ class Bus:
                         rpc.subject, payload, timeout=left, headers=headers
                     )
             except NoRespondersError:
+                if self._absences.met(rpc.service) > longest_absence:
+                    raise Unavailable(f"The {rpc.service} service is away.") from None
                 await asyncio.sleep(min(_RETRY_WAIT, left))
             except TimeoutError as error:
                 if self._link.is_lost:
@@ -95,6 +129,7 @@ class Bus:
             except (NatsError, OSError) as error:
                 raise Unavailable(f"The {rpc.service} service cannot be asked: {error!r}.") from error
             else:
+                self._absences.over(rpc.service)
                 answered = reply.headers or {}
                 return RawReply(reply.data, int(answered.get(STATUS, "200")), answered.get(BLOB))
         raise Unavailable(f"The {rpc.service} service did not answer within {seconds:g} s.")
@@ -102,10 +137,14 @@ class Bus:
     async def request(self, rpc: Rpc[Req, Rep], message: Req, *, timeout: float | None = None) -> Rep:
         """Ask another service.
 
+        While nobody listens, the request is sent again until its deadline: a
+        restart of the service shorter than that is not seen. Neither is one of
+        NATS by what changes nothing; see `link.py`.
+
         Raises:
             TunedeckError: as the other service raised it, or Unavailable.
         """
-        reply = await self.forward(rpc, message.to_json(), timeout)
+        reply = await self._exchange(rpc, message.to_json(), timeout, math.inf)
         if reply.status >= 400:
             raise from_reply(ErrorReply.model_validate_json(reply.body))
         return rpc.reply.model_validate_json(reply.body)

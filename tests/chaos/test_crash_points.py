@@ -1,0 +1,55 @@
+"""A service dies at each named point between two writes: what it was at is done all the same, once."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import reading
+from tests.chaos.client import PatientClient, ended
+from tests.chaos.scale import IS_LONG
+from tests.chaos.trainings import training_verdicts
+from tunedeck_chassis import crash_points
+from tunedeck_cli.stack import Stack
+
+ROOT = Path(__file__).parents[2]
+ENDED_SECONDS = 240
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800 if IS_LONG else 420)]
+
+
+def names() -> list[str]:
+    """Every crash point in the sources."""
+    calls = re.compile(r"\breached\(\s*\"([^\"]+)\"")
+    found = {
+        name
+        for folder in ("services", "libs")
+        for file in sorted((ROOT / folder).glob("*/src/*/**/*.py"))
+        if file.name != "crash_points.py"
+        for name in calls.findall(file.read_text())
+    }
+    return sorted(found)
+
+
+def each_alone_or_all_at_once() -> list[list[str]]:
+    """In the long form one at a time; in the short one all in one job's life, each once."""
+    return [[name] for name in names()] if IS_LONG else [names()]
+
+
+@pytest.mark.parametrize("armed", each_alone_or_all_at_once(), ids=lambda armed: armed[0].split(".")[-1])
+def test_a_job_survives_a_crash_between_two_writes(
+    chaos_stack: Stack,
+    client: PatientClient,
+    dataset: str,
+    undisturbed: list[float],
+    armed: Sequence[str],
+) -> None:
+    for name in armed:
+        crash_points.arm(chaos_stack.home.run, name)
+    uid = client.train(f"crashed at {' '.join(armed)}"[:190], dataset)
+    job = client.wait(uid, ended, ENDED_SECONDS)
+    assert not [name for name in armed if crash_points.is_armed(chaos_stack.home.run, name)]
+    told = asyncio.run(reading.streamed_events(chaos_stack))[uid]
+    assert training_verdicts(client, job, told, undisturbed) == []
