@@ -22,11 +22,12 @@ check: setup      ## Lint, format, types, import rules, schemas and documents
 	$(BIN)/mypy --strict $(TYPED)
 	$(BIN)/python -m pytest -q tests/unit/test_architecture.py tests/contracts
 
-schemas: setup    ## Write all that is generated: schemas, OpenAPI, AsyncAPI, settings, licences
+schemas: setup    ## Write all that is generated: schemas, OpenAPI, AsyncAPI, settings, NATS users, licences
 	$(BIN)/python scripts/write_schemas.py
 	$(BIN)/python -m scripts.write_openapi
 	$(BIN)/python -m scripts.write_asyncapi
 	$(BIN)/python -m scripts.write_settings
+	$(BIN)/python -m scripts.write_nats_users
 	$(BIN)/python -m scripts.write_licences
 
 images: setup     ## Install and run what each image holds, with the compose files' settings; about ten minutes

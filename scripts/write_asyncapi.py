@@ -4,24 +4,20 @@ FastStream can describe its subscribers, but neither what a request is answered 
 publishes.
 """
 
-import ast
 import json
 from pathlib import Path
 from typing import Any
 
-from tunedeck_contracts import rpc as table
 from tunedeck_contracts.channels import EVENT_CHANNELS, SERVICES, EventChannel
 from tunedeck_contracts.errors import ErrorReply
 from tunedeck_contracts.message import Message
-from tunedeck_contracts.rpc import Rpc, health_check
+from tunedeck_contracts.rpc import REQUESTS, Rpc, health_check
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ROOT / "docs" / "asyncapi"
 COMPONENT = "#/components/schemas/{model}"
 
 Document = dict[str, Any]
-
-REQUESTS: dict[str, Rpc[Any, Any]] = {name: one for name, one in vars(table).items() if isinstance(one, Rpc)}
 
 
 class Service:
@@ -36,10 +32,10 @@ class Service:
 
     def document(self) -> Document:
         """The whole document."""
-        for name, one in sorted(REQUESTS.items()):
+        for _, one in sorted(REQUESTS.items()):
             if one.service == self.name:
                 self.request(one, "receive")
-            elif name in sent_by(self.name):
+            elif self.name in one.callers:
                 self.request(one, "send")
         if self.name == "gateway":
             for service in SERVICES[1:]:
@@ -134,18 +130,6 @@ CLOUD_EVENT_HEADERS = {
         )
     },
 }
-
-
-def sent_by(service: str) -> set[str]:
-    """Names of the requests in `rpc.py` that a service's code uses and other services answer."""
-    used: set[str] = set()
-    for path in (ROOT / "services" / service / "src").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Name):
-                used.add(node.id)
-            elif isinstance(node, ast.Attribute):
-                used.add(node.attr)
-    return {name for name in used & set(REQUESTS) if REQUESTS[name].service != service}
 
 
 def texts() -> dict[str, str]:

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import NoDecode
 
+from tunedeck_chassis.provisioning import ProvisionSettings
 from tunedeck_chassis.settings import ServiceSettings
 from tunedeck_contracts.channels import SERVICES
 
@@ -87,7 +88,7 @@ def classes() -> dict[str, type[ServiceSettings]]:
             and issubclass(one, ServiceSettings)
             and one.__module__ == module.__name__
         )
-    return found
+    return {**found, "provisioning": ProvisionSettings}
 
 
 def settings() -> dict[str, list[Setting]]:

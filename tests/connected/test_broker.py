@@ -13,13 +13,14 @@ import pytest
 from nats.js.api import ConsumerConfig
 from pymongo.errors import ServerSelectionTimeoutError
 
-from tests.support.servers import NatsServer
+from tests.support.servers import NatsServer, provision
 from tunedeck_chassis import mongo, outages
 from tunedeck_chassis.batches import BatchConsumer
 from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
 from tunedeck_chassis.broker import create_broker, event_handler, request_handler
 from tunedeck_chassis.bus import Bus
-from tunedeck_chassis.provisioning import Misprovisioned, assert_provisioned, consumer_config, provision
+from tunedeck_chassis.misprovisioned import Misprovisioned
+from tunedeck_chassis.provisioning import assert_provisioned, consumer_config
 from tunedeck_chassis.requests import Router
 from tunedeck_chassis.service import started
 from tunedeck_chassis.settings import ServiceSettings

@@ -7,11 +7,10 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from tests.support.servers import NatsServer
+from tests.support.servers import NatsServer, provision
 from tests.support.telemetry_service import NONE_STORED, Telemetry, loss, new_job, publish, telemetry_service
 from tunedeck_chassis.dead_letters import DeadLetters, Outcome, Parked, Replayed
 from tunedeck_chassis.parking import MOST_KEPT_BYTES
-from tunedeck_chassis.provisioning import provision
 from tunedeck_contracts import subjects
 from tunedeck_contracts.cloudevents import MESSAGE_ID, REPLAY_OF
 from tunedeck_contracts.message import utc_now

@@ -11,8 +11,7 @@ import httpx
 import pytest
 
 from tests.support.answering import answering
-from tests.support.servers import MongoServer, NatsServer
-from tunedeck_chassis.provisioning import provision
+from tests.support.servers import MongoServer, NatsServer, provision
 from tunedeck_contracts.health import Health
 from tunedeck_contracts.rpc import health_check
 from tunedeck_gateway.app import create_app

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from tests.support.hub_server import ACCEPTED_TOKEN, HubServer
+from tests.support.servers import provision
 from tests.support.small_models import model_files
 from tunedeck_catalog import hub as hub_module
 from tunedeck_catalog.app import Catalog
 from tunedeck_catalog.hub import Hub
 from tunedeck_catalog.settings import CatalogSettings
 from tunedeck_chassis.bus import Bus
-from tunedeck_chassis.provisioning import provision
 from tunedeck_chassis.service import started
 from tunedeck_contracts import rpc
 from tunedeck_contracts.errors import Conflict, NotFound, Unavailable, ValidationFailed

@@ -1,15 +1,19 @@
 """The embedded servers: started again when they die, moved, and gone when stopped."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pymongo
 import pytest
+from pymongo.database import Database
 
 from tests.support.servers import MongoServer, wait_for
+from tunedeck_chassis import mongo
 from tunedeck_cli import ports
 from tunedeck_cli.errors import CommandFailed
 from tunedeck_cli.home import Home
@@ -23,6 +27,13 @@ def servers(tmp_path: Path) -> Iterator[Stack]:
     stack.start()
     yield stack
     stack.stop()
+
+
+@contextlib.contextmanager
+def database(stack: Stack) -> Iterator[Database[dict[str, Any]]]:
+    """What the jobs service has, as that service."""
+    with pymongo.MongoClient(stack.mongo_url, **mongo.login(stack.settings("jobs"))) as client:
+        yield client["tunedeck_jobs"]
 
 
 def family() -> list[psutil.Process]:
@@ -50,16 +61,16 @@ def test_stopping_leaves_no_process_and_keeps_the_data(tmp_path: Path) -> None:
     stack = Stack(Home(tmp_path / "home"), wanted=ports.ANY, with_services=False)
     stack.start()
     started = [one for one in family() if one not in before]
-    with pymongo.MongoClient(stack.mongo_url) as client:
-        client["probe"]["rows"].insert_one({"_id": 1})
+    with database(stack) as jobs:
+        jobs["rows"].insert_one({"_id": 1})
     stack.stop()
     assert len(started) >= 3
     assert living(started) == []
 
     # The second start has other ports, which the replica set has to follow.
     stack.start()
-    with pymongo.MongoClient(stack.mongo_url) as client:
-        assert client["probe"]["rows"].count_documents({}) == 1
+    with database(stack) as jobs:
+        assert jobs["rows"].count_documents({}) == 1
     stack.stop()
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from scripts.write_asyncapi import DOCUMENTS, REQUESTS, texts
+from scripts.write_asyncapi import DOCUMENTS, texts
 from tunedeck_contracts.channels import EVENT_CHANNELS, SERVICES
+from tunedeck_contracts.rpc import REQUESTS
 
 SCHEMA = json.loads((Path(__file__).parent / "asyncapi-3.0.0.json").read_text())
 TEXT = {name.removesuffix(".json"): text for name, text in texts().items()}

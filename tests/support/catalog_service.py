@@ -10,11 +10,11 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
+from tests.support.servers import provision
 from tunedeck_catalog.app import Catalog
 from tunedeck_catalog.settings import CatalogSettings
 from tunedeck_chassis.blobs import new_blob_id
 from tunedeck_chassis.bus import Bus
-from tunedeck_chassis.provisioning import provision
 from tunedeck_chassis.service import started
 from tunedeck_contracts import rpc
 from tunedeck_contracts.datasets import CheckUpload, CreateDataset, CsvPreview, Dataset, RefusedUpload

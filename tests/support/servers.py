@@ -11,7 +11,10 @@ from pathlib import Path
 import nats
 from nats.errors import Error as NatsError
 
-from tunedeck_cli import ports, replica_set, server_commands
+from tunedeck_chassis import replica_set
+from tunedeck_chassis.provisioning import provision_streams
+from tunedeck_chassis.settings import ServiceSettings
+from tunedeck_cli import ports, server_commands
 
 START_SECONDS = 30.0
 STOP_SECONDS = 20.0
@@ -26,13 +29,22 @@ def wait_for(what: str, true: Callable[[], bool], seconds: float = START_SECONDS
         time.sleep(0.02)
 
 
+async def provision(nats_url: str) -> list[str]:
+    """Make the streams and consumers on a server without users."""
+    return await provision_streams(ServiceSettings(nats_url=nats_url))
+
+
 class Server(ABC):
-    """One process on `port` with its data in `folder`, which outlive a kill or restart."""
+    """One process on `port` with its data in `folder`, which outlive a kill or restart.
+
+    With the folder of `tunedeck secrets`, only its users are let in, and nothing is provisioned.
+    """
 
     name = "server"
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
+    def __init__(self, folder: Path, port: int | None = None, secrets: Path | None = None) -> None:
         self.folder = folder
+        self.secrets = secrets
         self.port = port or ports.free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -108,8 +120,9 @@ class NatsServer(Server):
         return server_commands.nats_url(self.port)
 
     def command(self) -> list[str]:
-        configuration = self.folder / "nats.conf"
-        configuration.write_text(server_commands.nats_configuration(self.port, self.folder / "store"))
+        configuration = server_commands.write_nats_configuration(
+            self.folder, self.port, self.folder / "store", self.secrets
+        )
         return server_commands.nats_command(configuration)
 
     async def clear(self) -> None:
@@ -137,7 +150,11 @@ class MongoServer(Server):
     def command(self) -> list[str]:
         data = self.folder / "data"
         data.mkdir(exist_ok=True)
-        return server_commands.mongod_command(self.port, data)
+        keyfile = None
+        if self.secrets is not None:
+            keyfile = server_commands.private_keyfile(self.folder, self.secrets)
+        return server_commands.mongod_command(self.port, data, keyfile)
 
     def ready(self) -> None:
-        replica_set.initiate(self.port)
+        if self.secrets is None:
+            replica_set.prepare(ServiceSettings(mongo_url=self.url))

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from tests.support.servers import provision
 from tunedeck_chassis import mongo
 from tunedeck_chassis.batches import BatchConsumer
 from tunedeck_chassis.broker import create_broker
 from tunedeck_chassis.bus import Bus
-from tunedeck_chassis.provisioning import provision
 from tunedeck_chassis.service import started
 from tunedeck_contracts import subjects
 from tunedeck_contracts.cloudevents import event

@@ -2,11 +2,13 @@
 
 import contextlib
 import fcntl
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunedeck_chassis.mongo_users import MONGO_USERS
 from tunedeck_cli.errors import CommandFailed
 
 _FOLDERS = ("data/nats", "data/mongo", "logs", "models", "adapters", "work", "run")
@@ -57,6 +59,11 @@ class Home:
         return self.root / "run"
 
     @property
+    def secrets(self) -> Path:
+        """Keys and passwords of this stack's users, as `tunedeck secrets` makes them."""
+        return self.root / "secrets"
+
+    @property
     def socket(self) -> Path:
         """supervisord's own socket. Raises CommandFailed where the path is too long for one."""
         path = self.run / "supervisor.sock"
@@ -64,26 +71,35 @@ class Home:
             raise CommandFailed(f"{path} is too long for a socket: set TUNEDECK_HOME to a shorter path.")
         return path
 
-    @property
-    def mongo_url(self) -> str | None:
-        """Where the stack that runs here has its database; None while none runs."""
+    def login(self, user: str) -> dict[str, str]:
+        """As variables: who a process of this stack is at NATS and MongoDB."""
+        folder = self.secrets / user
+        as_mongo_user = {"TUNEDECK_MONGO_USER": user} if user in MONGO_USERS else {}
+        return {"TUNEDECK_SECRETS_DIR": str(folder), **as_mongo_user} if folder.is_dir() else {}
+
+    def running(self, user: str) -> dict[str, str]:
+        """As variables: where the stack that runs here has NATS and MongoDB, with the user's login.
+
+        Empty while none runs.
+        """
         try:
-            return self._mongo_url.read_text()
+            addresses: dict[str, str] = json.loads(self._addresses.read_text())
         except FileNotFoundError:
-            return None
+            return {}
+        return {**addresses, **self.login(user)}
 
     @contextlib.contextmanager
-    def telling(self, mongo_url: str) -> Iterator[None]:
-        """Say where the database is for as long as the stack runs."""
-        self._mongo_url.write_text(mongo_url)
+    def telling(self, addresses: Mapping[str, str]) -> Iterator[None]:
+        """Say where NATS and MongoDB are, as variables, for as long as the stack runs."""
+        self._addresses.write_text(json.dumps(addresses))
         try:
             yield
         finally:
-            self._mongo_url.unlink(missing_ok=True)
+            self._addresses.unlink(missing_ok=True)
 
     @property
-    def _mongo_url(self) -> Path:
-        return self.run / "mongo_url"
+    def _addresses(self) -> Path:
+        return self.run / "addresses.json"
 
     def create(self) -> None:
         """Make the folders that are missing; only this user may read them."""

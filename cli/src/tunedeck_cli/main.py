@@ -14,9 +14,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tunedeck_chassis.provisioning import Misprovisioned
-from tunedeck_chassis.provisioning import provision as provision_server
-from tunedeck_chassis.settings import ServiceSettings
+from tunedeck_chassis import secrets as deployment_secrets
+from tunedeck_chassis.misprovisioned import Misprovisioned
+from tunedeck_chassis.provisioning import ProvisionSettings
+from tunedeck_chassis.provisioning import provision as provision_servers
 from tunedeck_cli import bundled_model
 from tunedeck_cli import demo as demonstration
 from tunedeck_cli.client import Client
@@ -67,11 +68,20 @@ def demo(
 
 @app.command()
 def provision() -> None:
-    """Make or update the streams and consumers on the NATS server of TUNEDECK_NATS_URL."""
+    """Prepare MongoDB and NATS: replica set, users, streams, consumers. Says what it changes."""
     try:
-        asyncio.run(provision_server(ServiceSettings().nats_url))
+        changes = asyncio.run(provision_servers(ProvisionSettings()))
     except Misprovisioned as error:
         raise CommandFailed(str(error)) from error
+    for change in changes or ["Everything is as it should be."]:
+        console.print(change, markup=False)
+
+
+@app.command()
+def secrets(folder: Annotated[Path, typer.Argument(help="Made if missing; what is there stays.")]) -> None:
+    """Make the keys and passwords of a deployment's users that are missing in a folder."""
+    for path in deployment_secrets.create(folder):
+        console.print(f"Made {path}", markup=False, soft_wrap=True)
 
 
 @app.command(
@@ -82,9 +92,8 @@ def provision() -> None:
 def keys(context: typer.Context) -> None:
     """The gateway's own command, on the running stack's database unless TUNEDECK_MONGO_URL names another."""
     command = [sys.executable, "-m", "tunedeck_gateway.keys", *context.args]
-    running = Home.from_environment().mongo_url
-    environment = {"TUNEDECK_MONGO_URL": running, **os.environ} if running else None
-    raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
+    running = {} if "TUNEDECK_MONGO_URL" in os.environ else Home.from_environment().running("gateway")
+    raise typer.Exit(subprocess.run(command, env={**os.environ, **running}, check=False).returncode)
 
 
 @models.command()

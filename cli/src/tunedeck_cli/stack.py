@@ -1,23 +1,29 @@
-"""The embedded stack: nats-server, mongod, provisioning and the five services on this machine."""
+"""The embedded stack: nats-server, mongod and the five services on this machine."""
 
+import asyncio
 import contextlib
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 
-from tunedeck_cli import ports, replica_set, server_commands
+from tunedeck_chassis import secrets
+from tunedeck_chassis.misprovisioned import Misprovisioned
+from tunedeck_chassis.mongo_users import MONGO_USERS
+from tunedeck_chassis.provisioning import ProvisionSettings, provision
+from tunedeck_cli import ports, server_commands
 from tunedeck_cli.errors import CommandFailed
 from tunedeck_cli.home import Home
 from tunedeck_cli.ports import LOOPBACK, Ports
 from tunedeck_cli.supervisor import Supervisor
-from tunedeck_cli.supervisor_config import PROVISION, Program, configuration, service_programs
+from tunedeck_cli.supervisor_config import Program, configuration, service_programs
+from tunedeck_contracts.permissions import PROVISION
 
 START_SECONDS = 120.0
-_WELL = {"RUNNING"}
+_WELL = "RUNNING"
 _TAIL_LINES = 15
+_OF_OTHER_SERVERS = {"TUNEDECK_TLS_CA_FILE", "TUNEDECK_NATS_NKEY_SEED", "TUNEDECK_MONGO_PASSWORD"}
 
 
 def _quiet(_: str) -> None:
@@ -69,18 +75,29 @@ class Stack:
         """The database."""
         return server_commands.mongo_url(self.ports.mongo)
 
+    def settings(self, user: str) -> ProvisionSettings:
+        """How to reach NATS and MongoDB as one of their users."""
+        return ProvisionSettings(
+            nats_url=self.nats_url,
+            mongo_url=self.mongo_url,
+            mongo_user=user if user in MONGO_USERS else None,
+            secrets_dir=self.home.secrets / user,
+            users_dir=self.home.secrets,
+        )
+
     def start(self, seconds: float = START_SECONDS) -> None:
         """Start and wait until healthy. CommandFailed names the program that is down, with its last lines."""
         self._held.enter_context(self.home.locked())
         try:
             self.ports = ports.choose(self.wanted)
-            self._held.enter_context(self.home.telling(self.mongo_url))
+            self._held.enter_context(self.home.telling(self._addresses()))
+            secrets.create(self.home.secrets)
             for sentence in ports.differences(self.wanted, self.ports):
                 self._say(sentence)
             deadline = time.monotonic() + seconds
             self._start_supervisor()
             self._say("Starting nats-server and mongod")
-            replica_set.initiate(self.ports.mongo, seconds=seconds)
+            self._provision()
             if self._with_services:
                 self._say("Starting catalog, jobs, telemetry, trainer and gateway")
             self._wait_until_well(deadline)
@@ -103,8 +120,7 @@ class Stack:
     def service_environment(self) -> dict[str, str]:
         """What the services get on top of this process's environment."""
         return {
-            "TUNEDECK_NATS_URL": self.nats_url,
-            "TUNEDECK_MONGO_URL": self.mongo_url,
+            **self._addresses(),
             "TUNEDECK_MODELS_DIR": str(self.home.models),
             "TUNEDECK_WORK_DIR": str(self.home.work),
             "TUNEDECK_ADAPTERS_DIR": str(self.home.adapters),
@@ -114,20 +130,29 @@ class Stack:
             **self._environment,
         }
 
-    def _start_supervisor(self) -> None:
-        nats_configuration = self.home.run / "nats.conf"
-        nats_configuration.write_text(
-            server_commands.nats_configuration(self.ports.nats, self.home.nats_data)
-        )
-        text = configuration(
-            self.home,
-            self._servers(nats_configuration),
-            service_programs() if self._with_services else [],
-        )
-        self.supervisor.start(text, {**os.environ, **self.service_environment()})
+    def _addresses(self) -> dict[str, str]:
+        return {"TUNEDECK_NATS_URL": self.nats_url, "TUNEDECK_MONGO_URL": self.mongo_url}
 
-    def _servers(self, nats_configuration: Path) -> list[Program]:
-        mongod = server_commands.mongod_command(self.ports.mongo, self.home.mongo_data)
+    def _start_supervisor(self) -> None:
+        services = service_programs(self.home) if self._with_services else []
+        text = configuration(self.home, self._servers(), services)
+        # The servers are this stack's own: what is set for others would keep the services out.
+        inherited = {name: value for name, value in os.environ.items() if name not in _OF_OTHER_SERVERS}
+        self.supervisor.start(text, {**inherited, **self.service_environment()})
+
+    def _provision(self) -> None:
+        try:
+            asyncio.run(provision(self.settings(PROVISION)))
+        except Misprovisioned as error:
+            raise CommandFailed(f"{error}\n{self._diagnosis()}") from error
+
+    def _servers(self) -> list[Program]:
+        home = self.home
+        nats_configuration = server_commands.write_nats_configuration(
+            home.run, self.ports.nats, home.nats_data, home.secrets
+        )
+        keyfile = server_commands.private_keyfile(home.run, home.secrets)
+        mongod = server_commands.mongod_command(self.ports.mongo, home.mongo_data, keyfile)
         return [
             Program("nats", server_commands.nats_command(nats_configuration), priority=10),
             Program("mongod", mongod, priority=10),
@@ -152,11 +177,7 @@ class Stack:
         states = self.supervisor.states()
         if not states:
             return ["supervisord"]
-        return [
-            name
-            for name, state in states.items()
-            if state not in (_WELL | {"EXITED"} if name == PROVISION else _WELL)
-        ]
+        return [name for name, state in states.items() if state != _WELL]
 
     def _api_healthy(self) -> bool:
         try:

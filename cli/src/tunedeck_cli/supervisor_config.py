@@ -2,32 +2,32 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunedeck_cli.home import Home
 
 SERVICES = ("catalog", "jobs", "telemetry", "trainer", "gateway")
-PROVISION = "provision"
 
 
 @dataclass(frozen=True)
 class Program:
-    """One program. Lower priorities start first and stop last."""
+    """One program. Lower priorities start first and stop last; `environment` adds to supervisord's."""
 
     name: str
     command: Sequence[str]
     priority: int
     stop_seconds: int = 20
-    one_shot: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def service_programs() -> list[Program]:
-    """Provisioning and the five services, each with `python -m`."""
-    services = [Program(name, [sys.executable, "-m", f"tunedeck_{name}"], priority=30) for name in SERVICES]
-    provisioning = [sys.executable, "-m", "tunedeck_chassis.provisioning"]
-    return [Program(PROVISION, provisioning, priority=20, one_shot=True), *services]
+def service_programs(home: Home) -> list[Program]:
+    """The five services, each with `python -m` and a login of its own."""
+    return [
+        Program(name, [sys.executable, "-m", f"tunedeck_{name}"], priority=30, environment=home.login(name))
+        for name in SERVICES
+    ]
 
 
 def configuration(home: Home, servers: Sequence[Program], services: Sequence[Program]) -> str:
@@ -60,14 +60,13 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 
 def _program(home: Home, program: Program) -> str:
     bound = [sys.executable, "-m", "tunedeck_cli.bound", *program.command]
-    restart = "unexpected" if program.one_shot else "true"
+    environment = ",".join(f'{name}="{_escaped(value)}"' for name, value in program.environment.items())
     return f"""[program:{program.name}]
 command={_escaped(shlex.join(bound))}
 priority={program.priority}
 autostart=true
-autorestart={restart}
-exitcodes=0
-startsecs={0 if program.one_shot else 1}
+autorestart=true
+startsecs=1
 startretries=1000
 stopsignal=TERM
 stopwaitsecs={program.stop_seconds}
@@ -77,6 +76,7 @@ redirect_stderr=true
 stdout_logfile={_escaped(home.logs / f"{program.name}.log")}
 stdout_logfile_maxbytes=10MB
 stdout_logfile_backups=3
+environment={environment}
 """
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
+from tests.support.servers import provision
 from tunedeck_chassis import mongo
-from tunedeck_chassis.provisioning import provision
 from tunedeck_gateway.access.keys import Keys
 from tunedeck_gateway.access.repository import KeyRepository
 from tunedeck_gateway.server import build_server

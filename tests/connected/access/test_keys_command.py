@@ -32,7 +32,7 @@ def command(mongo_url: str, tmp_path: Path) -> Command:
 
     def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-m", "tunedeck_cli.main", "keys", *arguments]
-        with home.telling(mongo_url):
+        with home.telling({"TUNEDECK_MONGO_URL": mongo_url}):
             return subprocess.run(
                 line, env={**environment, **more}, capture_output=True, text=True, timeout=60, check=False
             )

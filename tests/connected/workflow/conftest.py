@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from tests.support.hub_server import HubServer
+from tests.support.servers import provision
 from tests.support.small_models import model_files
 from tunedeck_catalog.app import Catalog
 from tunedeck_catalog.hub import Hub
 from tunedeck_catalog.settings import CatalogSettings
-from tunedeck_chassis.provisioning import provision
 from tunedeck_chassis.service import started
 from tunedeck_gateway.app import create_app
 from tunedeck_gateway.settings import GatewaySettings

@@ -1,14 +1,17 @@
-"""Makes the streams and durable consumers, and asserts them.
+"""Prepares NATS and MongoDB for the services, and asserts that NATS is prepared.
 
-`python -m tunedeck_chassis.provisioning` is the only thing that creates them:
-a durable that exists silently keeps its old configuration, so a service
+`python -m tunedeck_chassis.provisioning` is the only thing that initiates the replica set and makes users,
+streams and durable consumers. What is there is changed where that can be done without losing anything, and
+what cannot be changed is named. A durable that exists silently keeps its old configuration, so a service
 asserts what it needs and says what differs.
 """
 
 import asyncio
 import sys
+from enum import Enum
+from pathlib import Path
+from typing import Any
 
-import nats
 import structlog
 from nats.aio.client import Client
 from nats.js import JetStreamContext
@@ -21,19 +24,36 @@ from nats.js.api import (
     StorageType,
     StreamConfig,
 )
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
+from pydantic import Field
 
+from tunedeck_chassis import replica_set
+from tunedeck_chassis.connection import connect
 from tunedeck_chassis.logs import configure
+from tunedeck_chassis.misprovisioned import Misprovisioned
+from tunedeck_chassis.mongo_users import provision_users
 from tunedeck_chassis.settings import ServiceSettings
+from tunedeck_contracts.permissions import PROVISION
 from tunedeck_contracts.streams import CONSUMERS, MAX_PAYLOAD, STREAMS, Consumer, Stream
 
 log = structlog.get_logger()
 
 CONNECT_SECONDS = 30.0
+_STREAM_FIELDS = (
+    *("subjects", "retention", "storage", "discard", "max_age", "duplicate_window"),
+    *("num_replicas", "persist_mode"),
+)
+_CONSUMER_FIELDS = ("filter_subject", "ack_policy", "ack_wait", "max_deliver", "max_ack_pending")
 
 
-class Misprovisioned(Exception):
-    """NATS does not have what this service needs; the message says what differs and what to run."""
+class ProvisionSettings(ServiceSettings):
+    """As whom NATS and MongoDB are prepared, which is the user `provision`."""
+
+    users_dir: Path | None = Field(
+        default=None,
+        description="The folder of `tunedeck secrets`, for provisioning: MongoDB gets the users whose "
+        "passwords are there. Without it, none are made.",
+    )
 
 
 def stream_config(stream: Stream) -> StreamConfig:
@@ -54,6 +74,7 @@ def stream_config(stream: Stream) -> StreamConfig:
 def consumer_config(consumer: Consumer) -> ConsumerConfig:
     """The durable as JetStream takes it. `backoff` stays unset: it would override `ack_wait`."""
     return ConsumerConfig(
+        name=consumer.name,
         durable_name=consumer.name,
         filter_subject=consumer.filter_subject,
         ack_policy=AckPolicy.EXPLICIT,
@@ -63,39 +84,103 @@ def consumer_config(consumer: Consumer) -> ConsumerConfig:
     )
 
 
-async def provision(nats_url: str) -> None:
-    """Create or update every stream and consumer. Running it again changes nothing."""
-    client = await _connect(nats_url)
+async def provision(settings: ProvisionSettings) -> list[str]:
+    """Prepare MongoDB, then NATS; return what was changed. Running it again changes nothing.
+
+    Raises:
+        Misprovisioned: something cannot be reached, or cannot be changed as it must.
+    """
+    changes = await asyncio.to_thread(_provision_mongo, settings)
+    return changes + await provision_streams(settings)
+
+
+def _provision_mongo(settings: ProvisionSettings) -> list[str]:
+    changes = replica_set.prepare(settings)
+    return changes + (provision_users(settings, settings.users_dir) if settings.users_dir else [])
+
+
+async def provision_streams(settings: ServiceSettings) -> list[str]:
+    """Make or change every stream and consumer; return what was changed."""
+    client = await _connected(settings)
     try:
         assert_payload(client)
         jetstream = client.jetstream()
-        for stream in STREAMS:
-            await _provision_stream(jetstream, stream)
-        for consumer in CONSUMERS:
-            await jetstream.add_consumer(consumer.stream, consumer_config(consumer))
+        changes = [await _provision_stream(jetstream, stream) for stream in STREAMS]
+        changes += [await _provision_consumer(jetstream, consumer) for consumer in CONSUMERS]
+        return [change for change in changes if change is not None]
     finally:
         await client.close()
 
 
-async def _provision_stream(jetstream: JetStreamContext, stream: Stream) -> None:
-    config = stream_config(stream)
+async def _provision_stream(jetstream: JetStreamContext, stream: Stream) -> str | None:
+    wanted = stream_config(stream)
     try:
-        await jetstream.stream_info(stream.name)
+        found = (await jetstream.stream_info(stream.name)).config
     except NotFoundError:
-        await jetstream.add_stream(config)
-        log.info("stream_created", stream=stream.name)
-    else:
-        await jetstream.update_stream(config)
+        await jetstream.add_stream(wanted)
+        return f"stream {stream.name} made"
+    differences = _differences(found, wanted, _STREAM_FIELDS)
+    if not differences:
+        return None
+    try:
+        await jetstream.update_stream(wanted)
+    except APIError as error:
+        raise Misprovisioned(
+            f"NATS does not change the stream {stream.name}, which has {', '.join(differences)} "
+            f"({error.description}). It has to be made anew: let the services take what it keeps, stop them, "
+            f"remove it with `nats stream rm {stream.name}`, and run `tunedeck provision` again."
+        ) from error
+    return f"stream {stream.name} changed: it had {', '.join(differences)}"
 
 
-async def _connect(nats_url: str) -> Client:
+async def _provision_consumer(jetstream: JetStreamContext, consumer: Consumer) -> str | None:
+    wanted = consumer_config(consumer)
+    try:
+        found = (await jetstream.consumer_info(consumer.stream, consumer.name)).config
+    except NotFoundError:
+        await jetstream.add_consumer(consumer.stream, wanted)
+        return f"consumer {consumer.name} made"
+    differences = _differences(found, wanted, _CONSUMER_FIELDS)
+    if not differences:
+        return None
+    try:
+        await jetstream.add_consumer(consumer.stream, wanted)
+    except APIError as error:
+        raise Misprovisioned(
+            f"NATS does not change the consumer {consumer.name}, which has {', '.join(differences)} "
+            f"({error.description}). It has to be made anew: remove it with "
+            f"`nats consumer rm {consumer.stream} {consumer.name}` and run `tunedeck provision` again. It "
+            "then begins with the oldest message of the stream, and taking one twice changes nothing."
+        ) from error
+    return f"consumer {consumer.name} changed: it had {', '.join(differences)}"
+
+
+def _differences(found: Any, wanted: Any, fields: tuple[str, ...]) -> list[str]:
+    """What is otherwise, as `max_age=60.0, not 86400.0`. NATS leaves out what is not set."""
+    return [
+        f"{name}={_shown(getattr(found, name))}, not {_shown(getattr(wanted, name))}"
+        for name in fields
+        if (getattr(found, name) or None) != (getattr(wanted, name) or None)
+    ]
+
+
+def _shown(value: object) -> object:
+    return value.value if isinstance(value, Enum) else value
+
+
+async def _connected(settings: ServiceSettings) -> Client:
     deadline = asyncio.get_running_loop().time() + CONNECT_SECONDS
     while True:
         try:
-            return await nats.connect(nats_url, allow_reconnect=False, connect_timeout=2)
+            return await connect(settings, PROVISION)
         except Exception as error:
+            if "authorization" in str(error).lower():
+                raise Misprovisioned(
+                    f"NATS at {settings.nats_url} refuses the user {PROVISION!r}: give NATS and Tunedeck the "
+                    "same folder of `tunedeck secrets`, and start NATS again after it has changed."
+                ) from error
             if asyncio.get_running_loop().time() > deadline:
-                raise Misprovisioned(f"NATS at {nats_url} cannot be reached: {error!r}") from error
+                raise Misprovisioned(f"NATS at {settings.nats_url} cannot be reached: {error!r}") from error
             await asyncio.sleep(0.2)
 
 
@@ -125,12 +210,8 @@ async def _stream_differences(jetstream: JetStreamContext, stream: Stream) -> li
         found = (await jetstream.stream_info(stream.name)).config
     except NotFoundError:
         return [f"stream {stream.name} is missing"]
-    wanted = stream_config(stream)
-    return [
-        f"stream {stream.name} has {name}={getattr(found, name)!r}, needs {getattr(wanted, name)!r}"
-        for name in ("subjects", "max_age", "duplicate_window", "persist_mode")
-        if (getattr(found, name) or None) != (getattr(wanted, name) or None)
-    ]
+    differences = _differences(found, stream_config(stream), _STREAM_FIELDS)
+    return [f"stream {stream.name} has {one}" for one in differences]
 
 
 async def _consumer_differences(jetstream: JetStreamContext, consumer: Consumer) -> list[str]:
@@ -138,22 +219,19 @@ async def _consumer_differences(jetstream: JetStreamContext, consumer: Consumer)
         found = (await jetstream.consumer_info(consumer.stream, consumer.name)).config
     except NotFoundError:
         return [f"consumer {consumer.name} is missing"]
-    wanted = consumer_config(consumer)
-    return [
-        f"consumer {consumer.name} has {name}={getattr(found, name)!r}, needs {getattr(wanted, name)!r}"
-        for name in ("filter_subject", "ack_wait", "max_deliver", "max_ack_pending")
-        if getattr(found, name) != getattr(wanted, name)
-    ]
+    differences = _differences(found, consumer_config(consumer), _CONSUMER_FIELDS)
+    return [f"consumer {consumer.name} has {one}" for one in differences]
 
 
 def main() -> None:
-    """Entry point of the one-shot that a deployment runs first."""
-    settings = ServiceSettings()
-    configure("provision", settings.log_level)
+    """Entry point of the one-shot that a deployment runs first; says what it changed."""
+    settings = ProvisionSettings()
+    configure(PROVISION, settings.log_level)
     try:
-        asyncio.run(provision(settings.nats_url))
+        changes = asyncio.run(provision(settings))
     except Misprovisioned as error:
         sys.exit(str(error))
+    log.info("provisioned", changes=changes)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,10 @@ from pathlib import Path
 
 import nkeys
 
-from tunedeck_chassis.mongo_users import MONGO_USERS
+from tunedeck_chassis.mongo_users import MONGO_USERS, PASSWORD
 from tunedeck_contracts import permissions
 
 SEED = "tunedeck_nats_nkey_seed"
-PASSWORD = "tunedeck_mongo_password"
 _KEYFILE_BYTES = 756
 
 

@@ -12,7 +12,8 @@ from nats.errors import Error as NatsError
 
 from tunedeck_chassis.broker import GRACEFUL_TIMEOUT
 from tunedeck_chassis.loop_watch import watched_event_loop
-from tunedeck_chassis.provisioning import Misprovisioned, assert_provisioned
+from tunedeck_chassis.misprovisioned import Misprovisioned
+from tunedeck_chassis.provisioning import assert_provisioned
 from tunedeck_chassis.requests import RequestServer
 
 log = structlog.get_logger()
