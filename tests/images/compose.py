@@ -15,27 +15,42 @@ _VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\})")
 Service = dict[str, Any]
 
 
-def read(path: Path = COMPOSE, environment: dict[str, str] | None = None) -> dict[str, Any]:
-    """A compose file with its variables replaced, which are looked for in its strings."""
-    whole: dict[str, Any] = _replaced(yaml.safe_load(path.read_text()), environment or {})
+def read(*paths: Path) -> Service:
+    """Compose files, docker-compose.yml alone by default, with the defaults of their variables, and merged.
+
+    Of what two say, lists are joined, mappings merged, and of anything else the later one holds.
+    """
+    whole: Service = {}
+    for path in paths or (COMPOSE,):
+        whole = _merged(whole, _replaced(yaml.safe_load(path.read_text())))
     return whole
 
 
-def _replaced(said: Any, given: dict[str, str]) -> Any:
+def _merged(one: Any, other: Any, key: str = "") -> Any:
+    if isinstance(one, dict) and isinstance(other, dict):
+        both = {name: _merged(one[name], other[name], name) for name in one.keys() & other.keys()}
+        return {**one, **other, **both}
+    if isinstance(one, list) and isinstance(other, list) and key not in ("command", "entrypoint", "test"):
+        return one + other
+    return other
+
+
+def _replaced(said: Any) -> Any:
     if isinstance(said, dict):
-        return {key: _replaced(value, given) for key, value in said.items()}
+        return {key: _replaced(value) for key, value in said.items()}
     if isinstance(said, list):
-        return [_replaced(value, given) for value in said]
+        return [_replaced(value) for value in said]
     if not isinstance(said, str):
         return said
-    return _VARIABLE.sub(
-        lambda found: given.get(found["name"]) or found["default"] or "" if found["name"] else "$", said
-    )
+    return _VARIABLE.sub(lambda found: found["default"] or "" if found["name"] else "$", said)
 
 
-def services() -> dict[str, Service]:
-    """The services of docker-compose.yml."""
-    found: dict[str, Service] = read()["services"]
+def services(*paths: Path) -> dict[str, Service]:
+    """The services of docker-compose.yml, or of the given files together, each with its secrets' files."""
+    whole = read(*paths)
+    found: dict[str, Service] = whole["services"]
+    for service in found.values():
+        service["x-files"] = {name: one["file"] for name, one in whole["secrets"].items()}
     return found
 
 
@@ -49,16 +64,16 @@ def environment_of(service: Service, passed: dict[str, str] | None = None) -> di
 
 
 def secrets_of(service: Service) -> dict[str, Path]:
-    """The file of each secret, below the root of the repository, by its name in /run/secrets."""
-    files = {name: Path(one["file"]) for name, one in read()["secrets"].items()}
-    return {
-        one if isinstance(one, str) else one["target"]: files[one if isinstance(one, str) else one["source"]]
-        for one in service.get("secrets", [])
-    }
+    """The file of each secret, below the root of the repository, by its place in the container."""
+    found: dict[str, Path] = {}
+    for one in service.get("secrets", []):
+        source, target = (one, one) if isinstance(one, str) else (one["source"], one["target"])
+        found[str(Path("/run/secrets") / target)] = Path(service["x-files"][source])
+    return found
 
 
 def volumes_of(service: Service) -> dict[str, tuple[str | None, bool]]:
-    """By the folder in the container: the volume or the host's path, None without a name; whether it is
+    """By the folder in the container: the volume or the host's path, None without a name; and whether it is
     read-only."""
     found: dict[str, tuple[str | None, bool]] = {}
     for one in service.get("volumes", []):

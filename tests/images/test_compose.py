@@ -20,7 +20,7 @@ from tests.images.compose import (
     volumes_of,
 )
 from tests.images.dockerfiles import OURS, PROVISION, ROOT, SERVICES, USER, Dockerfile
-from tunedeck_chassis.mongo_users import MONGO_USERS
+from tunedeck_chassis.mongo_users import MONGO_USERS, PASSWORD
 from tunedeck_contracts.permissions import USERS
 
 ALL = services()
@@ -132,10 +132,12 @@ def test_everything_waits_for_what_it_needs() -> None:
 @pytest.mark.parametrize("service", [*SERVICES, PROVISION])
 def test_secrets_are_files_and_its_own(service: str) -> None:
     assert service in USERS and service in MONGO_USERS
-    assert secrets_of(ALL[service]) == {
-        name: Path("secrets") / service / name
+    own = {
+        f"/run/secrets/{name}": Path("secrets") / service / name
         for name in ("tunedeck_nats_nkey_seed", "tunedeck_mongo_password")
     }
+    users = {f"/run/users/{user}/{PASSWORD}": Path("secrets") / user / PASSWORD for user in MONGO_USERS}
+    assert secrets_of(ALL[service]) == (own | users if service == PROVISION else own)
     assert environment_of(ALL[service])["TUNEDECK_MONGO_USER"] == service
 
 
@@ -183,7 +185,7 @@ def test_authentication_and_limits_are_on() -> None:
     said = environment_of(ALL["gateway"])
     assert (said["TUNEDECK_AUTH"], said["TUNEDECK_LIMITS"]) == ("on", "on")
     assert "--keyFile" in ALL["mongo"]["command"]
-    assert secrets_of(ALL["nats"]) == {"nats_keys.conf": Path("secrets/nats/nats_keys.conf")}
+    assert secrets_of(ALL["nats"]) == {"/etc/nats/nats_keys.conf": Path("secrets/nats/nats_keys.conf")}
 
 
 def test_what_is_built_is_in_the_context_and_secrets_are_not() -> None:
@@ -214,3 +216,15 @@ def test_a_gpu_is_reserved_for_the_trainer_alone() -> None:
     assert list(gpu) == ["trainer"]
     (device,) = gpu["trainer"]["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "device_ids": ["0"], "capabilities": ["gpu"]}
+
+
+def test_with_tls_everything_is_spoken_to_by_tls_only() -> None:
+    secured = services(COMPOSE, ROOT / "compose.tls.yml")
+    for name in (*SERVICES, PROVISION):
+        assert environment_of(secured[name])["TUNEDECK_TLS_CA_FILE"] in secrets_of(secured[name])
+        assert secrets_of(secured[name]).items() > secrets_of(ALL[name]).items()
+    assert "--tlsMode requireTLS" in secured["mongo"]["entrypoint"][2]
+    configuration = secured["nats"]["command"][-1]
+    assert configuration == "/etc/nats/tls.conf"
+    assert "deploy/nats/tls.conf" in Dockerfile(ROOT / ALL["nats"]["build"]["dockerfile"]).all("COPY")[-1]
+    assert environment_of(secured["proxy"])["SCHEME"] == "https"
