@@ -16,11 +16,12 @@ from transformers import AutoModelForCausalLM, TrainerControl, TrainerState
 
 from tests.unit.trainer.child_runs import MODEL, run_child, write_rows
 from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_contracts.jobs import Wanted
 from tunedeck_trainer import data, token_loss
 from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.loop import Points
 from tunedeck_trainer.model_loading import add_lora, load_model, load_tokenizer
-from tunedeck_trainer.pipe import CANCEL, Failed, Finished, FromChild, PhaseChanged, PointMade
+from tunedeck_trainer.pipe import Command, Failed, Finished, FromChild, PhaseChanged, PointMade, Stopped
 
 SETTINGS = Hyperparameters(
     max_steps=6, batch_size=4, gradient_accumulation_steps=2, eval_steps=2, learning_rate=1e-2
@@ -107,14 +108,14 @@ def test_the_loss_at_answers_alone_is_the_models_own(models_dir: Path, tmp_path:
 def test_a_cancel_stops_at_a_step_boundary(models_dir: Path, tmp_path: Path) -> None:
     def cancel_at_the_third(message: FromChild, child: subprocess.Popen[bytes]) -> None:
         if isinstance(message, PointMade) and message.point.iteration == 3 and child.stdin is not None:
-            child.stdin.write(CANCEL)
+            child.stdin.write(Command(wanted=Wanted.CANCEL).to_json() + b"\n")
             child.stdin.flush()
 
     long = SETTINGS.model_copy(update={"max_steps": 100_000, "eval_steps": 1_000_000})
     told, status, _ = run_child(tmp_path, models_dir, long, cancel_at_the_third)
     made = [one.point.iteration for one in points(told)]
     assert status == 0
-    assert told[-1] == Finished(result=None)
+    assert told[-1] == Stopped(wanted=Wanted.CANCEL)
     assert made == list(range(1, len(made) + 1))
     assert 3 <= len(made) < 1000
     assert not (tmp_path / "tuned").exists()
@@ -152,14 +153,14 @@ def test_a_model_whose_loss_is_not_finite_fails_the_run(models_dir: Path, tmp_pa
 def test_a_point_that_is_not_finite_keeps_the_last_finite_loss_and_ends_the_run() -> None:
     told: list[FromChild] = []
     callback = Points(told.append, threading.Event())
-    callback.trainer = SimpleNamespace(step_tokens=10, step_rows=2)
+    callback.trainer = SimpleNamespace(step_tokens=10, step_rows=[7, 4])
     callback.validation_loss = 3.0
     arguments = SimpleNamespace(fp16=False)
     state, control = TrainerState(max_steps=9, num_train_epochs=1), TrainerControl()
     state.global_step, state.epoch = 1, 0.1
     callback.on_log(arguments, state, control, {"loss": 2.5, "learning_rate": 1e-4, "grad_norm": 1.0})
     state.global_step = 2
-    with pytest.raises(RunFailed, match="step 2"):
+    with pytest.raises(RunFailed, match="step 2, which trained on the rows 4, 7"):
         callback.on_log(
             arguments, state, control, {"loss": math.nan, "learning_rate": 1e-4, "grad_norm": math.inf}
         )

@@ -14,13 +14,14 @@ from transformers import AutoModelForCausalLM, TrainerControl, TrainerState
 
 from tests.unit.trainer.child_runs import MODEL, a_run, write_rows
 from tests.unit.trainer.test_recipe import validation_loss
+from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Result
 from tunedeck_contracts.training import LossPoint
-from tunedeck_trainer.failures import BAD_SETTINGS, RunFailed
+from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.loop import Points
 from tunedeck_trainer.model_loading import check_method
-from tunedeck_trainer.pipe import FromChild, PointMade, Spec
+from tunedeck_trainer.pipe import FromChild, PointMade, Spec, Wishes
 from tunedeck_trainer.recipe import fine_tune
 
 SETTINGS = Hyperparameters(max_steps=4, batch_size=4, eval_steps=2, learning_rate=1e-2)
@@ -40,7 +41,7 @@ class Trained:
             device="cpu",
             threads=1,
         )
-        self.result: Result = fine_tune(spec, folder, self.told.append, threading.Event())
+        self.result: Result = fine_tune(spec, folder, self.told.append, Wishes())
 
     @property
     def made(self) -> list[PointMade]:
@@ -136,7 +137,7 @@ def test_what_cannot_be_done_here_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(RunFailed, match=reason) as refused:
         Trained(tmp_path, models_dir, changed(**fields))
-    assert refused.value.code == BAD_SETTINGS
+    assert refused.value.code == FailureCode.BAD_SETTINGS
 
 
 def test_on_a_gpu_qlora_still_wants_its_package() -> None:
@@ -147,7 +148,7 @@ def test_on_a_gpu_qlora_still_wants_its_package() -> None:
 def test_in_fp16_a_gradient_that_overflows_is_no_failure_of_the_run() -> None:
     told: list[FromChild] = []
     points = Points(told.append, threading.Event())
-    points.trainer = SimpleNamespace(step_tokens=10, step_rows=2)
+    points.trainer = SimpleNamespace(step_tokens=10, step_rows=[1, 2])
     points.validation_loss = 3.0
     state = TrainerState(max_steps=9, num_train_epochs=1)
     state.global_step, state.epoch = 1, 0.1

@@ -25,9 +25,11 @@ from tunedeck_contracts.runs import BeatReply, Claimed, Outcome, Report, Reporte
 from tunedeck_contracts.telemetry import Stored
 from tunedeck_trainer.hardware import Hardware
 from tunedeck_trainer.journal import Held, Journal
+from tunedeck_trainer.reporting import FencedOut
 from tunedeck_trainer.runner import Runner
 from tunedeck_trainer.settings import TrainerSettings
-from tunedeck_trainer.supervision import FencedOut, Supervision, Surroundings
+from tunedeck_trainer.supervision import Supervision
+from tunedeck_trainer.surroundings import Surroundings
 
 SHORT = Hyperparameters(max_steps=4, batch_size=4, eval_steps=2)
 LONG = Hyperparameters(max_steps=100_000, batch_size=4, eval_steps=1_000_000)

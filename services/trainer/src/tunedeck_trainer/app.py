@@ -12,7 +12,7 @@ from tunedeck_trainer.journal import Journal
 from tunedeck_trainer.kept_models import KeptModels
 from tunedeck_trainer.runner import Runner
 from tunedeck_trainer.settings import TrainerSettings
-from tunedeck_trainer.supervision import Surroundings
+from tunedeck_trainer.surroundings import Surroundings
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "faststream")
 

@@ -1,21 +1,39 @@
 """The way of a tuned model's files into the blob store, and to their lasting place on this host."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+
+import structlog
+from pymongo.errors import PyMongoError
 
 from tunedeck_chassis.blobs import ORPHAN_AGE, BlobStore
 from tunedeck_contracts.jobs import StoredArtifact
 from tunedeck_trainer.tuned_files import files_of
 
+log = structlog.get_logger()
+
+RETRY_SECONDS = 1.0
 _CHUNK = 2**20
 
 
-async def store(folder: Path, blobs: BlobStore, stored: list[StoredArtifact]) -> None:
-    """Put the tuned model's files that are not in `stored` into the blob store, and add them to it.
+async def store(folder: Path, blobs: BlobStore) -> list[StoredArtifact]:
+    """Put the tuned model's files into the blob store, each once; an outage of the store is waited out.
 
     They expire unless the jobs service keeps them: the run may not end as completed.
     """
+    stored: list[StoredArtifact] = []
+    while True:
+        try:
+            await _store_rest(folder, blobs, stored)
+            return stored
+        except PyMongoError as error:
+            log.warning("artifacts_not_stored", folder=str(folder), error=repr(error))
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _store_rest(folder: Path, blobs: BlobStore, stored: list[StoredArtifact]) -> None:
     done = {one.path for one in stored}
     for file in files_of(folder):
         path = file.relative_to(folder).as_posix()

@@ -9,13 +9,16 @@ import sys
 import warnings
 from pathlib import Path
 
+from tunedeck_contracts.jobs import Wanted
 from tunedeck_trainer import failures, pipe
+from tunedeck_trainer.checkpoint_files import TornCheckpoint
 
 
 def main() -> int:
-    """Train; the exit status is 0 when the run finished or was cancelled."""
+    """Train; the exit status is 1 when the run failed."""
     folder, tell = Path(sys.argv[1]), pipe.Teller(int(sys.argv[2]))
-    cancelled = pipe.cancel_on_command(sys.stdin.fileno())
+    wishes = pipe.Wishes()
+    pipe.heed_commands(sys.stdin.fileno(), wishes)
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(levelname)s %(message)s")
     for chatty in ("httpx", "httpcore", "accelerate", "filelock", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -26,9 +29,13 @@ def main() -> int:
         spec = pipe.Spec.model_validate_json((folder / pipe.SPEC_FILE).read_bytes())
         from tunedeck_trainer.recipe import fine_tune
 
-        tell(pipe.Finished(result=fine_tune(spec, folder, tell, cancelled)))
+        tell(pipe.Finished(result=fine_tune(spec, folder, tell, wishes)))
     except failures.Cancelled:
-        tell(pipe.Finished(result=None))
+        tell(pipe.Stopped(wanted=Wanted.CANCEL))
+    except failures.Paused:
+        tell(pipe.Stopped(wanted=Wanted.PAUSE))
+    except TornCheckpoint as error:
+        tell(pipe.CheckpointRefused(reason=str(error)))
     except Exception as error:
         logging.getLogger("tunedeck").error("Training failed: %s", error, exc_info=_unexpected(error))
         tell(pipe.Failed(failure=failures.of_exception(error)))

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 
+from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_trainer.failures import BAD_DATA, RunFailed
+from tunedeck_trainer.failures import RunFailed
 
 IGNORED = -100
 """The label of a token that the loss does not count (torch's own `ignore_index`)."""
@@ -31,6 +33,7 @@ class Row:
 class Example:
     """A row as tokens. `labels` is as long as `input_ids`: the token itself, or IGNORED."""
 
+    row: int
     input_ids: list[int]
     labels: list[int]
     truncated: bool
@@ -68,10 +71,10 @@ def prepare(rows_file: Path, tokenizer: Any, settings: Hyperparameters) -> Prepa
     """Read, tokenize and split the rows.
 
     Raises:
-        RunFailed: fewer than two rows can be trained on.
+        RunFailed: a row cannot be read or tokenized, or fewer than two can be trained on.
     """
     rows = read_rows(rows_file)
-    encoded = {row.number: encode(row, tokenizer, settings.max_length) for row in rows}
+    encoded = {row.number: _encoded(row, tokenizer, settings.max_length) for row in rows}
     untrainable = [number for number, example in encoded.items() if example.trained_tokens == 0]
     usable = [row for row in rows if encoded[row.number].trained_tokens > 0]
     train, validation = split(usable, settings)
@@ -94,9 +97,22 @@ def read_rows(rows_file: Path) -> list[Row]:
                 rows.append(Row(number, str(values["input"]), str(values["output"])))
             except (ValueError, KeyError, TypeError) as error:
                 raise RunFailed(
-                    BAD_DATA, f"Row {number} is no object with input and output: {error!r}"
+                    FailureCode.BAD_DATA,
+                    f"Row {number} is no object with input and output: {error!r}",
+                    row=number,
                 ) from error
     return rows
+
+
+def _encoded(row: Row, tokenizer: Any, max_length: int) -> Example:
+    try:
+        return encode(row, tokenizer, max_length)
+    except TemplateError as error:
+        sentence = f"The model's chat template does not take row {row.number}: {error}"
+        raise RunFailed(FailureCode.USER_CODE, sentence, row=row.number) from error
+    except (ValueError, TypeError) as error:
+        sentence = f"Row {row.number} cannot be tokenized: {error!r}"
+        raise RunFailed(FailureCode.BAD_DATA, sentence, row=row.number) from error
 
 
 def encode(row: Row, tokenizer: Any, max_length: int) -> Example:
@@ -110,7 +126,7 @@ def encode(row: Row, tokenizer: Any, max_length: int) -> Example:
     answer_ids = list(tokenizer(answer, add_special_tokens=False)["input_ids"])
     input_ids = prompt_ids + answer_ids
     labels = [IGNORED] * len(prompt_ids) + answer_ids
-    return Example(input_ids[:max_length], labels[:max_length], len(input_ids) > max_length)
+    return Example(row.number, input_ids[:max_length], labels[:max_length], len(input_ids) > max_length)
 
 
 def chat_texts(row: Row, tokenizer: Any) -> tuple[str, str]:
@@ -139,7 +155,7 @@ def split(rows: Sequence[Row], settings: Hyperparameters) -> tuple[list[Row], li
         groups.setdefault((row.input, row.output), []).append(row)
     if len(groups) < 2:
         raise RunFailed(
-            BAD_DATA,
+            FailureCode.BAD_DATA,
             f"Training needs two different rows with an answer within max_length; there are {len(groups)}.",
         )
     shuffled = list(groups.values())

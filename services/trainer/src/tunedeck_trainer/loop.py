@@ -5,15 +5,19 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.jobs import Phase
 from tunedeck_contracts.message import utc_now
 from tunedeck_contracts.training import LossPoint
-from tunedeck_trainer.failures import NOT_FINITE, Cancelled, RunFailed
+from tunedeck_trainer.checkpointing import Checkpoints, Progress, load_weights
+from tunedeck_trainer.failures import Cancelled, RunFailed
+from tunedeck_trainer.order import EpochOrder
 from tunedeck_trainer.pipe import FromChild, PhaseChanged, PointMade
 from tunedeck_trainer.token_loss import answer_loss_sum, can_skip_questions, count_targets, whole_loss_sum
 
@@ -28,11 +32,22 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
     loss_is_scaled_for_ga = True
     control: TrainerControl
 
-    def __init__(self, *, cancelled: threading.Event, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self,
+        *,
+        cancelled: threading.Event,
+        points: "Points",
+        checkpoints: Checkpoints | None = None,
+        **options: Any,
+    ) -> None:
+        callbacks = [points] if checkpoints is None else [points, checkpoints]
+        super().__init__(callbacks=callbacks, **options)
         self._cancelled = cancelled
+        self._points = points
+        self._checkpoints = checkpoints
+        points.trainer = self
         self._loss_sum = self._chosen_loss()
-        self.step_rows = 0
+        self.step_rows: list[int] = []
         self.step_tokens = 0
         self.trained_tokens = 0
 
@@ -40,13 +55,25 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
         sample = self._prepare_inputs(next(iter(self.get_eval_dataloader())))
         return answer_loss_sum if can_skip_questions(self.model, sample) else whole_loss_sum
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
+        lengths = [len(row["input_ids"]) for row in self.train_dataset]
+        rows_a_step = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return EpochOrder(lengths, rows_a_step, self.args.data_seed)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self._checkpoints is not None:
+            self._checkpoints.write(self, self._points.progress)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        load_weights(Path(resume_from_checkpoint), self.model)
+
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> int:
         return max(1, sum(count_targets(batch) for batch in batch_samples))
 
     def get_batch_samples(self, *arguments: Any, **options: Any) -> tuple[list[Any], Any]:
         """Count what the coming optimizer step holds."""
         batches, targets = super().get_batch_samples(*arguments, **options)
-        self.step_rows = sum(batch["input_ids"].shape[0] for batch in batches)
+        self.step_rows = [row for batch in batches for row in batch["rows"].tolist()]
         self.step_tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
         self.trained_tokens += targets
         return batches, targets
@@ -104,8 +131,41 @@ class Points(TrainerCallback):  # type: ignore[misc]
         self._seconds = 0.0
         self._tokens = 0
         self._last_finite = 0.0
+        self._went_on_at = time.monotonic()
+        self._seconds_before = 0.0
+        self.validation_loss_before = math.nan
         self.validation_loss = math.nan
         self.trainer: TokenTrainer
+
+    @property
+    def progress(self) -> Progress:
+        """What a resumed run has to know of this one."""
+        return Progress(
+            validation_loss_before=self.validation_loss_before,
+            validation_loss=self.validation_loss,
+            lowest=self._lowest,
+            without_lower=self._without_lower,
+            last_finite=self._last_finite,
+            tokens=self._tokens,
+            trained_tokens=self.trainer.trained_tokens,
+            seconds=self.seconds,
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began, without the time between its attempts."""
+        return self._seconds_before + time.monotonic() - self._went_on_at
+
+    def go_on_from(self, progress: Progress) -> None:
+        """Be as far as a checkpoint was."""
+        self.validation_loss_before = progress.validation_loss_before
+        self.validation_loss = progress.validation_loss
+        self._lowest = progress.lowest
+        self._without_lower = progress.without_lower
+        self._last_finite = progress.last_finite
+        self._tokens = progress.tokens
+        self._seconds_before = progress.seconds
+        self.trainer.trained_tokens = progress.trained_tokens
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -133,6 +193,8 @@ class Points(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         if logs is None or "loss" not in logs:
             return
+        # The points have all of it; here it would only grow.
+        state.log_history.clear()
         self._pending = logs
         # In fp16 a gradient that overflows is how its scale is found: the step is left out, not the run.
         finite = math.isfinite(logs["loss"]) and (args.fp16 or math.isfinite(logs.get("grad_norm", 0.0)))
@@ -141,9 +203,7 @@ class Points(TrainerCallback):  # type: ignore[misc]
             return
         self.flush(state, nonfinite=not finite)
         if not finite:
-            raise RunFailed(
-                NOT_FINITE, f"The loss or its gradient was not finite at step {state.global_step}."
-            )
+            raise self._not_finite("The loss or its gradient was not finite at", state)
 
     def on_evaluate(
         self,
@@ -156,7 +216,9 @@ class Points(TrainerCallback):  # type: ignore[misc]
         loss = (metrics or {})["eval_loss"]
         if not math.isfinite(loss):
             self.flush(state)
-            raise RunFailed(NOT_FINITE, f"The validation loss was not finite after step {state.global_step}.")
+            raise self._not_finite("The validation loss was not finite after", state)
+        if state.global_step == 0:
+            self.validation_loss_before = loss
         self.validation_loss = loss
         self._count(loss)
         is_over = self._patience is not None and self._without_lower >= self._patience
@@ -174,6 +236,11 @@ class Points(TrainerCallback):  # type: ignore[misc]
         self.flush(state)
         if state.global_step < state.max_steps:
             self._tell(PhaseChanged(phase=Phase.TRAINING))
+
+    def _not_finite(self, sentence: str, state: TrainerState) -> RunFailed:
+        rows = ", ".join(str(row) for row in sorted(self.trainer.step_rows))
+        of_rows = f", which trained on the rows {rows}" if rows else ""
+        return RunFailed(FailureCode.NOT_FINITE, f"{sentence} step {state.global_step}{of_rows}.")
 
     def _count(self, loss: float) -> None:
         # The evaluation before the first step is the first that a later one has to be lower than.
@@ -199,7 +266,7 @@ class Points(TrainerCallback):  # type: ignore[misc]
             train_loss=self._last_finite,
             validation_loss=self.validation_loss,
             learning_rate=logs["learning_rate"],
-            batch_size=self.trainer.step_rows,
+            batch_size=len(self.trainer.step_rows),
             grad_norm=grad_norm if math.isfinite(grad_norm) else 0.0,
             tokens=self._tokens,
             tokens_per_second=step_tokens / self._seconds if self._seconds > 0 else 0.0,

@@ -15,8 +15,9 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
+from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.models import ResolvedModel
-from tunedeck_trainer.failures import HUB_UNAVAILABLE, MODEL_NOT_FOUND, RunFailed
+from tunedeck_trainer.failures import RunFailed
 
 # Weights as safetensors alone: a pickle runs code when it is loaded.
 WANTED_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "README.md"]
@@ -33,14 +34,18 @@ def locate(model: ResolvedModel, models_dir: Path) -> Path:
     """
     folder = _below(models_dir, model.uid) if model.source == "folder" else _downloaded(model)
     if not (folder / "config.json").is_file():
-        raise RunFailed(MODEL_NOT_FOUND, f"The model {model.uid!r} has no config.json in {folder.name!r}.")
+        raise RunFailed(
+            FailureCode.MODEL_NOT_FOUND, f"The model {model.uid!r} has no config.json in {folder.name!r}."
+        )
     if not any(folder.glob("*.safetensors")):
         raise RunFailed(
-            MODEL_NOT_FOUND, f"The model {model.uid!r} has no weights in safetensors; no others are read."
+            FailureCode.MODEL_NOT_FOUND,
+            f"The model {model.uid!r} has no weights in safetensors; no others are read.",
         )
     if "auto_map" in _config(model.uid, folder):
         raise RunFailed(
-            MODEL_NOT_FOUND, f"The model {model.uid!r} brings code of its own, which is never run."
+            FailureCode.MODEL_NOT_FOUND,
+            f"The model {model.uid!r} brings code of its own, which is never run.",
         )
     return folder
 
@@ -49,7 +54,7 @@ def _below(models_dir: Path, uid: str) -> Path:
     try:
         validate_repo_id(uid)
     except HFValidationError as error:
-        raise RunFailed(MODEL_NOT_FOUND, f"{uid!r} is no model id: {error}") from error
+        raise RunFailed(FailureCode.MODEL_NOT_FOUND, f"{uid!r} is no model id: {error}") from error
     return models_dir / uid
 
 
@@ -67,14 +72,16 @@ def _downloaded(model: ResolvedModel) -> Path:
         sentence = (
             f"The Hub does not give the {named}: it is gated, and the trainer's HF_TOKEN does not open it."
         )
-        raise RunFailed(MODEL_NOT_FOUND, sentence) from error
+        raise RunFailed(FailureCode.GATED_MODEL, sentence) from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise RunFailed(MODEL_NOT_FOUND, f"The Hub has no {named}.") from error
+        raise RunFailed(FailureCode.MODEL_NOT_FOUND, f"The Hub has no {named}.") from error
     except (HTTPError, OSError, ValueError) as error:
         # ValueError: what answers at the Hub's address speaks no JSON.
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
-        raise RunFailed(HUB_UNAVAILABLE, f"The Hub did not give the {named}: {_first_line(error)}") from error
+        raise RunFailed(
+            FailureCode.HUB_UNAVAILABLE, f"The Hub did not give the {named}: {_first_line(error)}"
+        ) from error
     return Path(folder)
 
 
@@ -82,9 +89,11 @@ def _config(uid: str, folder: Path) -> dict[str, Any]:
     try:
         found = json.loads((folder / "config.json").read_bytes())
     except ValueError as error:
-        raise RunFailed(MODEL_NOT_FOUND, f"The config.json of model {uid!r} is no JSON: {error}") from error
+        raise RunFailed(
+            FailureCode.MODEL_NOT_FOUND, f"The config.json of model {uid!r} is no JSON: {error}"
+        ) from error
     if not isinstance(found, dict):
-        raise RunFailed(MODEL_NOT_FOUND, f"The config.json of model {uid!r} is no JSON object.")
+        raise RunFailed(FailureCode.MODEL_NOT_FOUND, f"The config.json of model {uid!r} is no JSON object.")
     return found
 
 

@@ -9,8 +9,9 @@ import torch
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_trainer.failures import BAD_SETTINGS, MODEL_NOT_FOUND, RunFailed
+from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.precision import weight_dtype
 
 
@@ -24,13 +25,13 @@ def check_method(settings: Hyperparameters, on_gpu: bool) -> None:
         return
     if not on_gpu:
         raise RunFailed(
-            BAD_SETTINGS,
+            FailureCode.BAD_SETTINGS,
             "method: qlora keeps the model in 4 bits, which needs a CUDA GPU, and this trainer runs on a "
             "CPU; choose lora.",
         )
     if find_spec("bitsandbytes") is None:
         raise RunFailed(
-            BAD_SETTINGS,
+            FailureCode.BAD_SETTINGS,
             "method: qlora needs the package bitsandbytes, which is not installed beside this trainer; "
             "install it there or choose lora.",
         )
@@ -56,7 +57,9 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise RunFailed(MODEL_NOT_FOUND, f"The model's tokenizer cannot be loaded: {error}") from error
+        raise RunFailed(
+            FailureCode.MODEL_NOT_FOUND, f"The model's tokenizer cannot be loaded: {error}"
+        ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -74,7 +77,7 @@ def load_model(folder: Path, dtype: torch.dtype, **options: Any) -> Any:
             **options,
         )
     except (OSError, ValueError) as error:
-        raise RunFailed(MODEL_NOT_FOUND, f"The model cannot be loaded: {error}") from error
+        raise RunFailed(FailureCode.MODEL_NOT_FOUND, f"The model cannot be loaded: {error}") from error
 
 
 def add_lora(model: Any, settings: Hyperparameters) -> Any:
@@ -89,7 +92,7 @@ def add_lora(model: Any, settings: Hyperparameters) -> Any:
     try:
         return get_peft_model(model, lora)
     except (ValueError, re.error) as error:
-        raise RunFailed(BAD_SETTINGS, f"target_modules do not fit this model: {error}") from error
+        raise RunFailed(FailureCode.BAD_SETTINGS, f"target_modules do not fit this model: {error}") from error
 
 
 def _four_bits(compute: torch.dtype) -> BitsAndBytesConfig:

@@ -5,18 +5,21 @@ The child tells over an inherited file descriptor; the parent commands over the 
 
 import os
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from tunedeck_contracts.jobs import Failure, Phase, Result
-from tunedeck_contracts.message import Message
+from tunedeck_contracts.failures import Failure
+from tunedeck_contracts.jobs import Phase, Result, Wanted
+from tunedeck_contracts.message import Message, Timestamp
 from tunedeck_contracts.runs import Run
 from tunedeck_contracts.training import LossPoint
 
 SPEC_FILE = "spec.json"
 TUNED_FOLDER = "tuned"
+CHECKPOINTS_FOLDER = "checkpoints"
 
 
 class Spec(Message):
@@ -27,6 +30,10 @@ class Spec(Message):
     rows_file: Path
     device: str = Field(description="'cpu' or 'cuda:<index>'.")
     threads: int | None = None
+    resume: Path | None = Field(default=None, description="The folder of the checkpoint to go on from.")
+    checkpoint_seconds: float = Field(
+        default=30.0, description="Time between two checkpoints where `save_steps` does not say."
+    )
 
 
 class PhaseChanged(Message):
@@ -45,11 +52,41 @@ class PointMade(Message):
     total_epochs: int
 
 
+class CheckpointWritten(Message):
+    """The state after a step is on disk, in a folder of `checkpoints` with the step's number as its name."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    step: int
+    iteration: int
+    validation_loss: float
+    created_at: Timestamp
+
+
+class Resumed(Message):
+    """Training goes on from the checkpoint; its points follow."""
+
+    kind: Literal["resumed"] = "resumed"
+
+
+class CheckpointRefused(Message):
+    """The checkpoint that was to be gone on from cannot be; the child has trained nothing and ends."""
+
+    kind: Literal["refused"] = "refused"
+    reason: str
+
+
+class Stopped(Message):
+    """The child stopped because that was wanted."""
+
+    kind: Literal["stopped"] = "stopped"
+    wanted: Literal[Wanted.PAUSE, Wanted.CANCEL]
+
+
 class Finished(Message):
-    """The child is done: with a result, or without one because it was cancelled."""
+    """The child is done."""
 
     kind: Literal["finished"] = "finished"
-    result: Result | None
+    result: Result
 
 
 class Failed(Message):
@@ -59,16 +96,22 @@ class Failed(Message):
     failure: Failure
 
 
-FromChild = PhaseChanged | PointMade | Finished | Failed
+FromChild = (
+    PhaseChanged | PointMade | CheckpointWritten | Resumed | CheckpointRefused | Stopped | Finished | Failed
+)
 
 _FROM_CHILD: TypeAdapter[FromChild] = TypeAdapter(Annotated[FromChild, Field(discriminator="kind")])
-
-CANCEL = b'{"command":"cancel"}\n'
 
 
 def decode(line: bytes) -> FromChild:
     """A line of the child. Raises pydantic's ValidationError."""
     return _FROM_CHILD.validate_json(line)
+
+
+class Command(Message):
+    """What the parent wants of the child; the newest holds."""
+
+    wanted: Wanted
 
 
 class Teller:
@@ -84,18 +127,32 @@ class Teller:
             line = line[os.write(self._descriptor, line) :]
 
 
-def cancel_on_command(descriptor: int) -> threading.Event:
-    """An event that is set when the parent sends the cancel command to this descriptor."""
-    cancelled = threading.Event()
+@dataclass(frozen=True)
+class Wishes:
+    """What is wanted of the child, heeded at its next step boundary."""
+
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    paused: threading.Event = field(default_factory=threading.Event)
+
+    def heed(self, wanted: Wanted) -> None:
+        """A pause can be taken back, a cancel cannot."""
+        if wanted is Wanted.CANCEL:
+            self.cancelled.set()
+        elif wanted is Wanted.PAUSE:
+            self.paused.set()
+        else:
+            self.paused.clear()
+
+
+def heed_commands(descriptor: int, wishes: Wishes) -> None:
+    """Hear the parent's commands on this descriptor from now on, beside what the process does."""
 
     def listen() -> None:
         # os.read, not sys.stdin: a daemon thread that holds stdin's lock aborts the interpreter's exit.
         heard = b""
         while chunk := os.read(descriptor, 4096):
-            heard += chunk
-            if CANCEL in heard:
-                cancelled.set()
-                return
+            *lines, heard = (heard + chunk).split(b"\n")
+            for line in lines:
+                wishes.heed(Command.model_validate_json(line).wanted)
 
     threading.Thread(target=listen, name="commands", daemon=True).start()
-    return cancelled

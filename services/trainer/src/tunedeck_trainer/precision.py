@@ -2,8 +2,9 @@
 
 import torch
 
+from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_trainer.failures import BAD_SETTINGS, RunFailed
+from tunedeck_trainer.failures import RunFailed
 
 
 def compute_dtype(settings: Hyperparameters, on_gpu: bool) -> torch.dtype:
@@ -18,14 +19,14 @@ def compute_dtype(settings: Hyperparameters, on_gpu: bool) -> torch.dtype:
         case "bf16":
             if on_gpu and not _gpu_has_bf16():
                 raise RunFailed(
-                    BAD_SETTINGS,
+                    FailureCode.BAD_SETTINGS,
                     f"precision: {torch.cuda.get_device_name()} has no bf16; choose fp16 or fp32.",
                 )
             return torch.bfloat16
         case "fp16":
             if not on_gpu:
                 raise RunFailed(
-                    BAD_SETTINGS,
+                    FailureCode.BAD_SETTINGS,
                     "precision: fp16 is trained with scaled gradients, which need a CUDA GPU, and this "
                     "trainer runs on a CPU; choose fp32 or bf16.",
                 )

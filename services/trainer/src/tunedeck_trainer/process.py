@@ -8,11 +8,12 @@ import re
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-from tunedeck_trainer.pipe import CANCEL, SPEC_FILE, FromChild, Spec, decode
+from tunedeck_chassis import crash_points
+from tunedeck_contracts.jobs import Wanted
+from tunedeck_trainer.pipe import SPEC_FILE, Command, FromChild, Spec, decode
 
 OnMessage = Callable[[FromChild], Awaitable[None]]
 OnLine = Callable[[str, str], None]
@@ -20,7 +21,7 @@ OnLine = Callable[[str, str], None]
 _PR_SET_PDEATHSIG = 1
 _LINE_BYTES = 2**20
 _LONGEST_TEXT = 4000
-_LAST_LINES = 10
+_DEATH_POLL = 0.1
 _LEVEL = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) (.*)", re.DOTALL)
 _OWN_OOM_SCORE = Path("/proc/self/oom_score_adj")
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -35,7 +36,7 @@ class TrainingProcess:
         self._process = process
         self._messages = messages
         self._transport = transport
-        self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
+        self._is_over = False
 
     @classmethod
     async def start(cls, folder: Path, spec: Spec) -> "TrainingProcess":
@@ -73,6 +74,7 @@ class TrainingProcess:
         out, err = self._process.stdout, self._process.stderr
         assert out is not None
         assert err is not None
+        death = asyncio.create_task(self._end_with_child())
         try:
             await asyncio.gather(
                 self._hear_messages(on_message),
@@ -81,21 +83,31 @@ class TrainingProcess:
             )
             return await self._process.wait()
         finally:
+            death.cancel()
+            self.kill()
+            self._is_over = self._process.returncode is not None
             self._transport.close()
 
-    async def cancel(self) -> None:
-        """Ask the child to stop at the next step boundary."""
+    async def command(self, wanted: Wanted) -> None:
+        """Tell the child what is wanted of it; it heeds that at its next step boundary."""
         stdin = self._process.stdin
         with contextlib.suppress(OSError):
             if stdin is not None:
-                stdin.write(CANCEL)
+                stdin.write(Command(wanted=wanted).to_json() + b"\n")
                 await stdin.drain()
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
 
     def kill(self) -> None:
         """End the child and all that it started, at once."""
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        if self._is_over:
+            # Its number may be another's by now.
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     async def killed(self) -> None:
         """End the child and wait until it is gone."""
@@ -103,24 +115,27 @@ class TrainingProcess:
         await self._process.wait()
         self._transport.close()
 
+    async def _end_with_child(self) -> None:
+        """What a dead child has left running would hold the pipes open, and the news of its death back."""
+        while self._process.returncode is None:
+            await asyncio.sleep(_DEATH_POLL)
+        self.kill()
+
     async def _hear_messages(self, on_message: OnMessage) -> None:
         while line := await self._messages.readline():
             await on_message(decode(line))
 
     async def _hear_lines(self, stream: asyncio.StreamReader, level: str, on_line: OnLine) -> None:
         async for text in _texts(stream):
-            self.last_lines.append(text)
             found = _LEVEL.fullmatch(text)
             on_line(found.group(1).lower() if found else level, found.group(2) if found else text)
 
 
 def environment(device: str) -> dict[str, str]:
     """The child's environment: nothing that leads to a service, and one GPU or none."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("TUNEDECK_") and "NATS" not in name and "MONGO" not in name
-    }
+    kept = {name: value for name, value in os.environ.items() if not _leads_to_a_service(name, value)}
+    if crash_points.VARIABLE in os.environ:
+        kept[crash_points.VARIABLE] = os.environ[crash_points.VARIABLE]
     return kept | {
         "CUDA_VISIBLE_DEVICES": device.removeprefix("cuda:") if device.startswith("cuda:") else "",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -129,6 +144,14 @@ def environment(device: str) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
+
+
+def _leads_to_a_service(name: str, value: str) -> bool:
+    return (
+        name.startswith("TUNEDECK_")
+        or any(word in name.upper() for word in ("NATS", "MONGO", "PASSWORD", "SECRET", "NKEY"))
+        or any(scheme in value for scheme in ("nats://", "tls://", "mongodb://", "mongodb+srv://"))
+    )
 
 
 def _die_with(parent: int) -> Callable[[], None]:

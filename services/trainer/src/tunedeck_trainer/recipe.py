@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ from transformers.utils.logging import disable_progress_bar
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Phase, Result
 from tunedeck_trainer import data, model_files
-from tunedeck_trainer.failures import Cancelled
+from tunedeck_trainer.checkpointing import Checkpoints, History
+from tunedeck_trainer.failures import Cancelled, Paused
 from tunedeck_trainer.loop import Points, Tell, TokenTrainer
 from tunedeck_trainer.model_loading import check_method, load_tokenizer, prepare_model
-from tunedeck_trainer.pipe import TUNED_FOLDER, PhaseChanged, Spec
+from tunedeck_trainer.pipe import TUNED_FOLDER, PhaseChanged, Resumed, Spec, Wishes
 from tunedeck_trainer.precision import compute_dtype
 from tunedeck_trainer.tuned_files import save_tuned
 
@@ -34,14 +34,15 @@ _OPTIMIZERS = {
 }
 
 
-def fine_tune(spec: Spec, folder: Path, tell: Tell, cancelled: threading.Event) -> Result:
+def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
     """Train as the run's settings say, and leave the adapter or the whole model in `folder/tuned`.
 
     Raises:
         Cancelled: the run was told to stop; nothing is saved.
+        Paused: the run was told to pause; its state is in the newest checkpoint, if it has done a step.
+        TornCheckpoint: the checkpoint to go on from cannot be used; nothing is trained.
         RunFailed: the model, the rows or the settings cannot be trained.
     """
-    began = time.monotonic()
     settings = spec.run.hyperparameters
     tell(PhaseChanged(phase=Phase.PREPARING))
     disable_progress_bar()
@@ -51,15 +52,18 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, cancelled: threading.Event) 
     on_gpu = spec.device.startswith("cuda") and torch.cuda.is_available()
     check_method(settings, on_gpu)
     compute = compute_dtype(settings, on_gpu)
+    history = History(folder / "points.jsonl", tell)
+    points = Points(history, wishes.cancelled, settings.early_stopping_patience)
+    checkpoints = Checkpoints(spec, folder, history, wishes)
 
     model_folder = model_files.locate(spec.run.model, spec.models_dir)
     tokenizer = load_tokenizer(model_folder)
     prepared = data.prepare(spec.rows_file, tokenizer, settings)
     for warning in prepared.warnings:
         log.warning(warning)
-    _stop_if(cancelled)
+    _stop_if(wishes)
     model = prepare_model(model_folder, settings, compute)
-    _stop_if(cancelled)
+    _stop_if(wishes)
     log.info(
         "Training (%s, %s) on %s in %s: %d rows, %d for validation.",
         settings.method,
@@ -69,32 +73,42 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, cancelled: threading.Event) 
         len(prepared.train),
         len(prepared.validation),
     )
-    points = Points(tell, cancelled, settings.early_stopping_patience)
+    progress = checkpoints.opened(spec.resume, model) if spec.resume is not None else None
     arguments = training_arguments(settings, folder, on_gpu, compute)
-    trainer = build_trainer(model, tokenizer, prepared, arguments, points, cancelled)
+    trainer = build_trainer(model, tokenizer, prepared, arguments, points, wishes.cancelled, checkpoints)
 
-    tell(PhaseChanged(phase=Phase.EVALUATING))
-    before = trainer.evaluate()["eval_loss"]
-    log.info("Validation loss before training: %.4f", before)
+    if progress is None or spec.resume is None:
+        tell(PhaseChanged(phase=Phase.EVALUATING))
+        trainer.evaluate()
+        log.info("Validation loss before training: %.4f", points.validation_loss)
+        _stop_if(wishes)
+    else:
+        points.go_on_from(progress)
+        tell(Resumed())
+        history.tell_again(spec.resume)
+        log.info("Going on from the checkpoint after step %d.", history.iteration)
 
     tell(PhaseChanged(phase=Phase.TRAINING))
     try:
-        trainer.train()
+        trainer.train(str(spec.resume) if spec.resume is not None else None)
     except Cancelled:
         points.flush(trainer.state)
         raise
-    _stop_if(cancelled)
+    if checkpoints.paused:
+        raise Paused
+    if wishes.cancelled.is_set():
+        raise Cancelled
     log.info("Validation loss after training: %.4f", points.validation_loss)
 
     tell(PhaseChanged(phase=Phase.SAVING))
     result = Result(
-        validation_loss_before=before,
+        validation_loss_before=points.validation_loss_before,
         validation_loss_after=points.validation_loss,
         train_rows=len(prepared.train),
         validation_rows=len(prepared.validation),
         truncated_rows=prepared.truncated_rows,
         trained_tokens=trainer.trained_tokens,
-        seconds=round(time.monotonic() - began, 3),
+        seconds=round(points.seconds, 3),
     )
     if spec.run.model_saving.save_model:
         save_tuned(folder / TUNED_FOLDER, model, tokenizer, spec.run, result, model_folder)
@@ -108,20 +122,22 @@ def build_trainer(
     arguments: TrainingArguments,
     points: Points,
     cancelled: threading.Event,
+    checkpoints: Checkpoints | None = None,
 ) -> TokenTrainer:
-    """The Trainer of this run, which logs each optimizer step to `points`."""
+    """The Trainer of this run, which logs each optimizer step to `points` and keeps its state in
+    `checkpoints`."""
     trainer = TokenTrainer(
         cancelled=cancelled,
+        points=points,
+        checkpoints=checkpoints,
         model=model,
         args=arguments,
         train_dataset=_columns(prepared.train),
         eval_dataset=_columns(prepared.validation),
         processing_class=tokenizer,
-        data_collator=partial(data.collate, pad_token_id=tokenizer.pad_token_id),
-        callbacks=[points],
+        data_collator=partial(_collated, pad_token_id=tokenizer.pad_token_id),
     )
     trainer.remove_callback(PrinterCallback)
-    points.trainer = trainer
     return trainer
 
 
@@ -155,6 +171,7 @@ def training_arguments(
         disable_tqdm=True,
         remove_unused_columns=False,
         label_names=["labels"],
+        # Of the validation rows; the training rows come by EpochOrder.
         train_sampling_strategy="group_by_length",
         dataloader_pin_memory=on_gpu,
         use_cpu=not on_gpu,
@@ -166,9 +183,16 @@ def training_arguments(
 
 
 def _columns(examples: list[data.Example]) -> Any:
-    return [{"input_ids": one.input_ids, "labels": one.labels} for one in examples]
+    return [{"row": one.row, "input_ids": one.input_ids, "labels": one.labels} for one in examples]
 
 
-def _stop_if(cancelled: threading.Event) -> None:
-    if cancelled.is_set():
+def _collated(examples: list[dict[str, Any]], pad_token_id: int) -> dict[str, torch.Tensor]:
+    rows = torch.tensor([one["row"] for one in examples])
+    return {**data.collate(examples, pad_token_id), "rows": rows}
+
+
+def _stop_if(wishes: Wishes) -> None:
+    if wishes.cancelled.is_set():
         raise Cancelled
+    if wishes.paused.is_set():
+        raise Paused

@@ -10,7 +10,8 @@ from pymongo.errors import PyMongoError
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_contracts.datasets import ResolvedDataset
 from tunedeck_contracts.errors import NotFound
-from tunedeck_trainer.failures import BAD_DATA, RunFailed
+from tunedeck_contracts.failures import FailureCode
+from tunedeck_trainer.failures import RunFailed
 
 log = structlog.get_logger()
 
@@ -29,13 +30,15 @@ async def download(dataset: ResolvedDataset, blobs: BlobStore, file: Path) -> No
             break
         except NotFound as error:
             raise RunFailed(
-                BAD_DATA, f"The rows of the dataset {dataset.uid} are gone: {error.detail}"
+                FailureCode.BAD_DATA, f"The rows of the dataset {dataset.uid} are gone: {error.detail}"
             ) from error
         except PyMongoError as error:
             log.warning("rows_unreachable", dataset=dataset.uid, error=repr(error))
             await asyncio.sleep(RETRY_SECONDS)
     if sha256 != dataset.rows_sha256:
-        raise RunFailed(BAD_DATA, f"The rows of the dataset {dataset.uid} are not those that the job pinned.")
+        raise RunFailed(
+            FailureCode.BAD_DATA, f"The rows of the dataset {dataset.uid} are not those that the job pinned."
+        )
 
 
 async def _copied(blob_id: str, blobs: BlobStore, file: Path) -> str:

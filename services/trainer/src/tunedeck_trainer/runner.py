@@ -10,7 +10,9 @@ from tunedeck_contracts import rpc
 from tunedeck_contracts.errors import TunedeckError
 from tunedeck_contracts.runs import Claim, Outcome, Report, Run
 from tunedeck_trainer.journal import Held, Journal
-from tunedeck_trainer.supervision import FencedOut, Supervision, Surroundings, report
+from tunedeck_trainer.reporting import FencedOut, report
+from tunedeck_trainer.supervision import Supervision
+from tunedeck_trainer.surroundings import Surroundings
 
 log = structlog.get_logger()
 

@@ -45,6 +45,16 @@ class TrainerSettings(ServiceSettings):
         gt=0,
         description="A child that ignores a cancel this long is killed.",
     )
+    checkpoint_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="Time between two checkpoints of a run whose `save_steps` is not set.",
+    )
+    contactless_seconds: float = Field(
+        default=24 * 3600.0,
+        gt=0,
+        description="How long a run goes on while jobs cannot be reached.",
+    )
     drain_seconds: float = Field(
         default=60.0,
         gt=0,

@@ -1,9 +1,10 @@
 """What one run tells: its points, samples and log lines, numbered and spooled, and how far it is."""
 
 import asyncio
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
-from tunedeck_contracts.jobs import Phase
+from tunedeck_contracts.jobs import LOG_LINES_KEPT, Phase
 from tunedeck_contracts.message import utc_now
 from tunedeck_contracts.runs import Beat, Run
 from tunedeck_contracts.subjects import TrainingKind
@@ -28,6 +29,8 @@ class Telling:
     newest: LossPoint | None = None
     total_steps: int = 0
     total_epochs: int = 0
+    resume_iteration: int | None = None
+    last_lines: deque[LogLine] = field(default_factory=lambda: deque(maxlen=LOG_LINES_KEPT))
 
     @property
     def last_iteration(self) -> int:
@@ -45,6 +48,7 @@ class Telling:
             epoch=self.newest.epoch if self.newest is not None else 0,
             total_epochs=self.total_epochs,
             point=self.newest,
+            resume_iteration=self.resume_iteration,
         )
 
     async def point(self, made: PointMade) -> None:
@@ -79,9 +83,10 @@ class Telling:
         self._add(TrainingKind.RESOURCES, number, recorded.to_json())
 
     def line(self, level: str, text: str) -> None:
-        """Spool a log line; left out while the spool is full."""
+        """Spool a log line; left out while the spool is full, but for the last ones of the report."""
         number = self.spool.last(TrainingKind.LOG) + 1
         line = LogLine(number=number, level=level, text=text, timestamp=utc_now())
+        self.last_lines.append(line)
         recorded = LogRecorded(job_id=self.run.job_uid, fence=self.run.fence, line=line)
         self._add(TrainingKind.LOG, number, recorded.to_json())
 

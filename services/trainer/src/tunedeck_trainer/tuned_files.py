@@ -58,7 +58,7 @@ def save_tuned(folder: Path, model: Any, tokenizer: Any, run: Run, result: Resul
         dataset_sha256=run.dataset.rows_sha256,
         created_at=utc_now(),
         packages={name: version(name) for name in (*_PACKAGES, *_PACKAGES_OF[method])},
-        files=[_described(folder, file) for file in files_of(folder)],
+        files=[described(folder, file) for file in files_of(folder)],
     )
     (folder / MANIFEST).write_bytes(manifest.to_json())
 
@@ -76,7 +76,8 @@ def files_of(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.is_file())
 
 
-def _described(folder: Path, file: Path) -> ManifestFile:
+def described(folder: Path, file: Path) -> ManifestFile:
+    """A file as a manifest names it."""
     with file.open("rb") as opened:
         sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     return ManifestFile(path=file.relative_to(folder).as_posix(), size=file.stat().st_size, sha256=sha256)

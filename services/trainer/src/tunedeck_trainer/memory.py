@@ -1,0 +1,61 @@
+"""Whether a killed process was killed because there was no memory left."""
+
+from pathlib import Path
+
+import psutil
+
+_CGROUP = Path("/sys/fs/cgroup")
+_NEAR = 0.95
+_NO_LIMIT = 2**60
+
+
+class MemoryWatch:
+    """Looks at one process while it lives, so that its death can be judged.
+
+    The kernel's counters tell of every kill for memory, but not every container shows them: a process that
+    was last seen at its limit counts too.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._kills_before = oom_kills()
+        self._was_near_limit = False
+
+    def look(self) -> None:
+        """Note how much memory it has now."""
+        try:
+            used = psutil.Process(self._pid).memory_info().rss
+        except psutil.Error:
+            return
+        machine = psutil.virtual_memory()
+        self._was_near_limit = (
+            used > _NEAR * cgroup_limit() or machine.available < (1 - _NEAR) * machine.total
+        )
+
+    def explains(self, returncode: int) -> bool:
+        """Whether a process that ended so was ended for memory."""
+        return returncode == -9 and (self._was_near_limit or oom_kills() > self._kills_before)
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has killed for memory since boot, here or in this container."""
+    files = (Path("/proc/vmstat"), _CGROUP / "memory.events")
+    return sum(_counter(file, "oom_kill") for file in files)
+
+
+def cgroup_limit() -> int:
+    """Bytes that this container may use; a very large number where nothing limits it."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            return int((_CGROUP / name).read_text())
+        except (OSError, ValueError):
+            continue
+    return _NO_LIMIT
+
+
+def _counter(file: Path, name: str) -> int:
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name} ")), 0)

@@ -1,0 +1,20 @@
+"""What every run of a trainer uses."""
+
+from dataclasses import dataclass
+
+from tunedeck_chassis.blobs import BlobStore
+from tunedeck_chassis.bus import Bus
+from tunedeck_trainer.hardware import Hardware
+from tunedeck_trainer.settings import TrainerSettings
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Made once, when the service starts."""
+
+    settings: TrainerSettings
+    trainer_id: str
+    device: str
+    bus: Bus
+    blobs: BlobStore
+    hardware: Hardware

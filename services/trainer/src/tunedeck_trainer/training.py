@@ -1,0 +1,199 @@
+"""The child of one run from its start to its end, whatever that is."""
+
+import asyncio
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from tunedeck_contracts.checkpoints import Checkpoint
+from tunedeck_contracts.failures import Failure
+from tunedeck_contracts.jobs import Phase, Result, Wanted
+from tunedeck_contracts.runs import Outcome, Run
+from tunedeck_trainer import checkpoint_store, failures, rows
+from tunedeck_trainer.checkpoint_files import TornCheckpoint
+from tunedeck_trainer.checkpoint_store import CheckpointStore
+from tunedeck_trainer.failures import RunFailed
+from tunedeck_trainer.memory import MemoryWatch
+from tunedeck_trainer.pipe import (
+    CheckpointRefused,
+    CheckpointWritten,
+    Failed,
+    Finished,
+    FromChild,
+    PhaseChanged,
+    PointMade,
+    Resumed,
+    Spec,
+    Stopped,
+)
+from tunedeck_trainer.process import TrainingProcess
+from tunedeck_trainer.surroundings import Surroundings
+from tunedeck_trainer.telling import Telling
+
+log = structlog.get_logger()
+
+_SETTLE_POLL = 0.05
+_LAST_WORDS = 10
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How it ended."""
+
+    outcome: Outcome
+    failure: Failure | None = None
+    result: Result | None = None
+
+
+class Training:
+    """Starts the child at the newest checkpoint that can be used, and hands on what is wanted of it."""
+
+    def __init__(
+        self, run: Run, around: Surroundings, folder: Path, telling: Telling, checkpoints: CheckpointStore
+    ) -> None:
+        self._run = run
+        self._around = around
+        self._settings = around.settings
+        self._folder = folder
+        self._telling = telling
+        self._checkpoints = checkpoints
+        self._process: TrainingProcess | None = None
+        self._memory: MemoryWatch | None = None
+        self._end: Finished | Failed | Stopped | CheckpointRefused | None = None
+        self._wanted = Wanted.RUN
+        self._cancelled_at: float | None = None
+
+    async def to_the_end(self) -> Ended:
+        """Train; what the child has written of its state is registered before this returns."""
+        try:
+            rows_file = self._folder / "rows.jsonl"
+            await rows.download(self._run.dataset, self._around.blobs, rows_file)
+            ended = await self._trained(rows_file)
+        except RunFailed as error:
+            self._telling.line("error", str(error))
+            return Ended(Outcome.FAILED, failure=failures.of_exception(error))
+        if ended.outcome is Outcome.PAUSED and not await self._settled(None):
+            return Ended(Outcome.CANCELLED)
+        if ended.outcome in (Outcome.LOST, Outcome.FAILED):
+            await self._settled(self._settings.drain_seconds)
+        return ended
+
+    async def heed(self, wanted: Wanted) -> None:
+        """Pass on what a person wants; the child heeds it at its next step boundary."""
+        if wanted is self._wanted:
+            return
+        self._wanted = wanted
+        if wanted is Wanted.CANCEL:
+            self._cancelled_at = time.monotonic()
+        if self._process is not None:
+            await self._process.command(wanted)
+
+    def look(self) -> None:
+        """Note the child's memory, and end it if it has not heeded a cancel for too long."""
+        if self._memory is not None:
+            self._memory.look()
+        if self._process is None or self._cancelled_at is None:
+            return
+        if time.monotonic() - self._cancelled_at > self._settings.kill_seconds:
+            self._process.kill()
+
+    async def killed(self) -> None:
+        """End the child, if there is one."""
+        if self._process is not None:
+            await self._process.killed()
+
+    async def _trained(self, rows_file: Path) -> Ended:
+        for checkpoint in (*self._run.checkpoints, None):
+            if self._wanted is not Wanted.RUN:
+                return Ended(Outcome.CANCELLED if self._wanted is Wanted.CANCEL else Outcome.PAUSED)
+            try:
+                resume = await self._fetched(checkpoint)
+            except TornCheckpoint as error:
+                self._tell_refused(checkpoint, str(error))
+                continue
+            ended = await self._ended(rows_file, checkpoint, resume)
+            if ended is not None:
+                return ended
+        raise AssertionError("A run that begins at its start refuses no checkpoint.")
+
+    async def _fetched(self, checkpoint: Checkpoint | None) -> Path | None:
+        if checkpoint is None:
+            self._telling.resume_iteration = 0
+            return None
+        folder = self._folder / "resume"
+        shutil.rmtree(folder, ignore_errors=True)
+        await checkpoint_store.fetch(checkpoint, self._around.blobs, self._folder.parent, folder)
+        return folder
+
+    def _tell_refused(self, checkpoint: Checkpoint | None, reason: str) -> None:
+        step = checkpoint.step if checkpoint is not None else 0
+        log.warning("checkpoint_refused", job=self._run.job_uid, step=step, reason=reason)
+        self._telling.line("warning", f"The checkpoint after step {step} is not used. {reason}")
+
+    async def _ended(
+        self, rows_file: Path, checkpoint: Checkpoint | None, resume: Path | None
+    ) -> Ended | None:
+        """How the child ended; None when it refused the checkpoint."""
+        status = await self._listened(rows_file, checkpoint, resume)
+        match self._end:
+            case CheckpointRefused(reason=reason):
+                self._tell_refused(checkpoint, reason)
+                return None
+            case Failed(failure=failure):
+                return Ended(Outcome.FAILED, failure=failure)
+            case Stopped(wanted=wanted):
+                return Ended(Outcome.CANCELLED if wanted is Wanted.CANCEL else Outcome.PAUSED)
+            case Finished(result=result):
+                return Ended(Outcome.COMPLETED, result=result)
+        if self._cancelled_at is not None:
+            return Ended(Outcome.CANCELLED)
+        for_memory = self._memory is not None and self._memory.explains(status)
+        words = [line.text for line in self._telling.last_lines][-_LAST_WORDS:]
+        found = failures.of_exit(status, for_memory, words)
+        return Ended(Outcome.LOST if found is None else Outcome.FAILED, failure=found)
+
+    async def _listened(self, rows_file: Path, checkpoint: Checkpoint | None, resume: Path | None) -> int:
+        spec = Spec(
+            run=self._run,
+            models_dir=self._settings.models_dir.resolve(),
+            rows_file=rows_file,
+            device=self._around.device,
+            threads=self._settings.torch_threads,
+            resume=resume,
+            checkpoint_seconds=self._settings.checkpoint_seconds,
+        )
+        self._end = None
+        self._process = await TrainingProcess.start(self._folder, spec)
+        self._memory = MemoryWatch(self._process.pid)
+        if self._wanted is not Wanted.RUN:
+            await self._process.command(self._wanted)
+
+        async def on_message(message: FromChild) -> None:
+            match message:
+                case PhaseChanged(phase=phase):
+                    self._telling.phase = phase
+                case PointMade():
+                    await self._telling.point(message)
+                case CheckpointWritten():
+                    self._checkpoints.written(message)
+                case Resumed():
+                    # Of another job's checkpoint nothing was told under this one's name.
+                    own = checkpoint is not None and checkpoint.fence > 0
+                    self._telling.resume_iteration = checkpoint.iteration if checkpoint and own else 0
+                case _:
+                    self._end = message
+
+        return await self._process.listen(on_message, self._telling.line)
+
+    async def _settled(self, seconds: float | None) -> bool:
+        """Wait for the newest checkpoint to be registered, so long at most; False when a cancel is wanted."""
+        self._telling.phase = Phase.FINALIZING
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while not self._checkpoints.is_settled and (deadline is None or time.monotonic() < deadline):
+            if self._wanted is Wanted.CANCEL:
+                return False
+            await asyncio.sleep(_SETTLE_POLL)
+        return True
