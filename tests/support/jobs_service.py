@@ -3,17 +3,11 @@
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import nats
 
-from tunedeck_chassis import mongo
-from tunedeck_chassis.blobs import BlobStore
-from tunedeck_chassis.broker import create_broker
-from tunedeck_chassis.bus import Bus
-from tunedeck_chassis.mongo import Client
-from tunedeck_chassis.provisioning import provision
+from tests.support.servers import provision
 from tunedeck_chassis.service import started
 from tunedeck_contracts import subjects
 from tunedeck_contracts.datasets import ResolvedDataset
@@ -22,16 +16,7 @@ from tunedeck_contracts.failures import FailureCode, failure
 from tunedeck_contracts.jobs import JobCreated, Result, StoredArtifact, SubmitJob
 from tunedeck_contracts.models import ResolvedModel
 from tunedeck_contracts.runs import Claim, Outcome, Report
-from tunedeck_jobs import handlers
-from tunedeck_jobs.deletion import Deletion
-from tunedeck_jobs.jobs import Jobs
-from tunedeck_jobs.listing import Listing
-from tunedeck_jobs.mode import Modes
-from tunedeck_jobs.queue import Queue
-from tunedeck_jobs.relay import Relay
-from tunedeck_jobs.repository.jobs import JobRepository
-from tunedeck_jobs.repository.lists import JobLists
-from tunedeck_jobs.repository.mode import ModeRepository
+from tunedeck_jobs.app import JobsService
 from tunedeck_jobs.resolving import Resolution
 from tunedeck_jobs.settings import JobsSettings
 
@@ -52,24 +37,13 @@ class FixedResolver:
         return self.answer
 
 
-@dataclass
-class Service:
-    jobs: Jobs
-    listing: Listing
-    deletion: Deletion
-    modes: Modes
-    queue: Queue
-    relay: Relay
-    resolver: FixedResolver
-    repository: JobRepository
-    lists: JobLists
-    blobs: BlobStore
-    settings: JobsSettings
-    bus: Bus
-    client: Client
+class Service(JobsService):
+    """The service with its questions to the catalog answered here."""
+
+    resolver: FixedResolver  # type: ignore[assignment]
 
     async def create(self, **more: object) -> JobCreated:
-        return await self.jobs.create(request(**more))
+        return await self.creation.create(request(**more))
 
     async def events(self, uid: str) -> list[JobEvent]:
         """Publish the outbox, then read the job's events back from the stream."""
@@ -97,6 +71,10 @@ class Service:
     async def ended(self, outcome: Outcome = Outcome.COMPLETED, loss: float = 1.0, **more: object) -> str:
         """A job whose run has ended."""
         uid, fence = await self.running(**more)
+        if outcome is Outcome.CANCELLED:
+            await self.steering.cancel(uid)
+        elif outcome is Outcome.PAUSED:
+            await self.steering.pause(uid)
         await self.queue.report(report(uid, fence, outcome, loss))
         return uid
 
@@ -113,41 +91,21 @@ async def jobs_service(nats_url: str, mongo_url: str) -> AsyncIterator[Service]:
         lease_seconds=0.4,
         lease_sweep_seconds=0.05,
     )
-    client = mongo.connect(settings)
-    blobs = BlobStore(client[f"{database}_blobs"])
-    broker = create_broker(settings, "jobs", blobs)
-    bus = Bus(broker)
-    repository, lists = JobRepository(client, database), JobLists(client, database)
-    modes, resolver, relay = ModeRepository(client, database), FixedResolver(), Relay(repository, bus)
     service = Service(
-        jobs=Jobs(repository, modes, resolver, relay),  # type: ignore[arg-type]
-        listing=Listing(lists),
-        deletion=Deletion(repository, blobs, bus, relay),
-        modes=Modes(modes),
-        queue=Queue(repository, blobs, relay, settings),
-        relay=relay,
-        resolver=resolver,
-        repository=repository,
-        lists=lists,
-        blobs=blobs,
-        settings=settings,
-        bus=bus,
-        client=client,
+        settings,
+        resolver=FixedResolver(),  # type: ignore[arg-type]
+        blobs_database=f"{database}_blobs",
     )
-    for name in ("jobs", "listing", "deletion", "modes", "queue"):
-        broker.context.set_global(name, getattr(service, name))
-    broker.include_router(handlers.router)
 
     async def prepare() -> None:
-        await blobs.prepare()
-        await repository.prepare()
-        await lists.prepare()
+        await service.blobs.prepare()
+        await service.prepare()
 
-    async with started(broker, prepare):
+    async with started(service.broker, prepare):
         yield service
-    await client.drop_database(database)
-    await client.drop_database(f"{database}_blobs")
-    await client.close()
+    await service.client.drop_database(database)
+    await service.client.drop_database(f"{database}_blobs")
+    await service.client.close()
 
 
 def body(**more: Any) -> dict[str, Any]:

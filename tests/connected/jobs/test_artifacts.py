@@ -39,7 +39,7 @@ async def test_a_completed_job_keeps_its_files(service: Service) -> None:
 async def test_the_files_of_a_cancelled_run_expire(service: Service) -> None:
     uid, fence = await service.running()
     artifact = await put(service)
-    await service.jobs.cancel(uid)
+    await service.steering.cancel(uid)
     await service.queue.report(report(uid, fence, artifacts=[artifact]))
     assert (await service.jobs.get(uid)).status is Status.CANCELLED
     assert await expires(service, artifact)

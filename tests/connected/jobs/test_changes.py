@@ -11,7 +11,7 @@ from tunedeck_contracts import rpc
 from tunedeck_contracts.errors import Conflict, NotFound, Unavailable, ValidationFailed
 from tunedeck_contracts.jobs import Job, Phase, Status, SubmitJob, Wanted
 from tunedeck_contracts.runs import Beat, Outcome
-from tunedeck_jobs.jobs import NO_SEARCH
+from tunedeck_jobs.creation import NO_SEARCH
 from tunedeck_jobs.relay import Relay
 from tunedeck_jobs.resolving import Resolution, Resolver
 
@@ -25,6 +25,9 @@ BODY = (
     "start",
     "training_mode",
     "trainingMode",
+    "priority",
+    "deadline",
+    "device",
 )
 
 
@@ -58,15 +61,15 @@ async def test_what_does_not_resolve_stays_created_and_says_what_is_missing(serv
 
 async def test_cancel_ends_a_waiting_job_at_once_and_tells_a_running_one(service: Service) -> None:
     waiting = await service.create()
-    assert (await service.jobs.cancel(waiting.job_uid)).status is Status.CANCELLED
+    assert (await service.steering.cancel(waiting.job_uid)).status is Status.CANCELLED
     uid, fence = await service.running()
-    assert (await service.jobs.cancel(uid)).wanted is Wanted.CANCEL
+    assert (await service.steering.cancel(uid)).wanted is Wanted.CANCEL
     beat = Beat(job_uid=uid, fence=fence, phase=Phase.TRAINING)
     assert (await service.queue.beat(beat)).wanted is Wanted.CANCEL
     await service.queue.report(report(uid, fence, Outcome.CANCELLED))
     assert (await service.jobs.get(uid)).status is Status.CANCELLED
     with pytest.raises(Conflict, match="ended as cancelled"):
-        await service.jobs.cancel(uid)
+        await service.steering.cancel(uid)
 
 
 async def test_the_outbox_is_published_once_though_two_relays_run(service: Service) -> None:
@@ -103,11 +106,11 @@ async def test_a_start_resolves_again_and_queues_once(service: Service) -> None:
     uid = (await service.create()).job_uid
     service.resolver.answer = replace(NO_MODEL, problems=("model: Still none.",))
     with pytest.raises(Conflict, match="cannot be started: model: Still none") as caught:
-        await service.jobs.start(uid)
+        await service.steering.start(uid)
     assert [one.message for one in caught.value.errors or []] == ["model: Still none."]
     assert (await service.jobs.get(uid)).problems == ["model: Still none."]
     service.resolver.answer = FOUND
-    answers = await asyncio.gather(*(service.jobs.start(uid) for _ in range(5)), return_exceptions=True)
+    answers = await asyncio.gather(*(service.steering.start(uid) for _ in range(5)), return_exceptions=True)
     started = [one for one in answers if isinstance(one, Job)]
     refused = [one for one in answers if isinstance(one, Conflict)]
     assert (len(started), len(refused)) == (1, 4)
@@ -121,7 +124,7 @@ async def test_a_start_while_the_catalog_is_away_may_be_tried_again(service: Ser
     uid = (await service.create(start=False)).job_uid
     service.resolver.answer = Resolution(None, None, ("model: It did not answer.",), is_unavailable=True)
     with pytest.raises(Unavailable, match="did not answer"):
-        await service.jobs.start(uid)
+        await service.steering.start(uid)
     assert (await service.jobs.get(uid)).status is Status.CREATED
 
 
@@ -142,7 +145,7 @@ async def test_what_no_start_takes_away_stays_among_the_problems(service: Servic
     uid = (await service.create(trainingMode="automated")).job_uid
     assert (await service.jobs.get(uid)).problems == ["model: There is no such model.", NO_SEARCH]
     service.resolver.answer = FOUND
-    assert (await service.jobs.start(uid)).problems == [NO_SEARCH]
+    assert (await service.steering.start(uid)).problems == [NO_SEARCH]
 
 
 async def test_nobody_sets_what_only_the_system_may_set(service: Service) -> None:
@@ -169,10 +172,10 @@ async def test_nobody_sets_what_only_the_system_may_set(service: Service) -> Non
         "pinned": {"model": "mine"},
     }
     sent = {"job": body(**hostile, configuration=configuration), "idempotency_key": "a-key"}
-    created = await service.jobs.create(SubmitJob.model_validate(sent))
+    created = await service.creation.create(SubmitJob.model_validate(sent))
     found = await stored.find_one({"_id": created.job_uid})
     assert found is not None and found["submission"]["key"] == "a-key"
-    differing = {"_id", "created_at", "last_modified", "outbox", "submission"}
+    differing = {"_id", "created_at", "last_modified", "outbox", "events", "submission"}
     assert {k: v for k, v in found.items() if k not in differing} == {
         k: v for k, v in plain.items() if k not in differing
     }

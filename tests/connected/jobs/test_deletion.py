@@ -10,11 +10,11 @@ from pymongo.errors import AutoReconnect
 from tests.support.jobs_service import Service, report
 from tunedeck_contracts.errors import Conflict, InternalError, NotFound
 from tunedeck_contracts.job_lists import ListJobs
-from tunedeck_contracts.jobs import StoredArtifact
+from tunedeck_contracts.jobs import Device, StoredArtifact
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.rpc import Rpc
 from tunedeck_contracts.runs import Outcome
-from tunedeck_jobs.lifecycle import Change
+from tunedeck_jobs.lifecycle import Change, Facts
 
 pytestmark = pytest.mark.usefixtures("telemetry_forgets")
 
@@ -133,7 +133,7 @@ async def test_what_is_queued_or_runs_stays(service: Service) -> None:
     waiting = (await service.create()).job_uid
     with pytest.raises(Conflict, match="is queued; cancel it first"):
         await service.deletion.delete(waiting)
-    await service.jobs.cancel(waiting)
+    await service.steering.cancel(waiting)
     await service.deletion.delete(waiting)
     running, fence = await service.running()
     with pytest.raises(Conflict, match="is running; cancel it first"):
@@ -145,9 +145,13 @@ async def test_what_is_queued_or_runs_stays(service: Service) -> None:
 @pytest.mark.parametrize("ended", [None, *(one for one in Outcome if one is not Outcome.LOST)])
 async def test_a_deleted_job_takes_no_change(service: Service, ended: Outcome | None) -> None:
     uid = await service.ended(ended) if ended else (await service.create(start=False)).job_uid
+    record = await service.repository.get(uid)
+    assert record is not None
+    every_device = frozenset(Device)
+    facts = Facts(record.fence, every_device, most_lost=1, resume_iteration=-1, rev=record.job.rev + 1)
     await service.deletion.delete(uid)
     for change in Change:
-        assert await service.repository.apply(uid, change) is None, change
-    for late in (service.jobs.start, service.jobs.cancel):
+        assert await service.repository.apply(uid, change, facts) is None, change
+    for late in (service.steering.start, service.steering.cancel, service.steering.resume):
         with pytest.raises(NotFound):
             await late(uid)

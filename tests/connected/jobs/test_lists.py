@@ -161,7 +161,7 @@ async def test_statistics_count_what_api_md_counts(service: Service) -> None:
     assert (nothing.total, nothing.success_rate) == (0, "0.0%")
     for outcome in [Outcome.COMPLETED] * 5 + [Outcome.FAILED] * 2:
         await service.ended(outcome)
-    await service.jobs.cancel((await service.create()).job_uid)
+    await service.steering.cancel((await service.create()).job_uid)
     await service.running()
     await service.create()
     await service.create(start=False)
@@ -169,7 +169,7 @@ async def test_statistics_count_what_api_md_counts(service: Service) -> None:
     assert counted.pop("last_updated")
     assert counted == {
         "total": 11,
-        "current": {"total": 3, "running": 1, "queued": 1, "created": 1},
+        "current": {"total": 3, "running": 1, "queued": 1, "created": 1, "paused": 0},
         "past": {"total": 8, "completed": 5, "failed": 2, "cancelled": 1},
         "success_rate": "71.4%",
     }
@@ -276,7 +276,7 @@ async def test_jobs_that_have_not_ended_need_their_dataset(service: Service) -> 
     assert await using(service, "dataset_1") == [runs, waits, created]
     assert await using(service, "dataset_2") == []
     await service.queue.report(report(runs, fence))
-    await service.jobs.cancel(waits)
+    await service.steering.cancel(waits)
     await service.deletion.delete(created)
     assert await using(service, "dataset_1") == []
     assert (await service.queue.claim(claim())).run is None

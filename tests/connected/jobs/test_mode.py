@@ -4,7 +4,7 @@ from tests.support.jobs_service import Service
 from tunedeck_contracts import rpc
 from tunedeck_contracts.jobs import TrainingMode
 from tunedeck_contracts.training_mode import GetMode, SetMode
-from tunedeck_jobs.jobs import NO_SEARCH
+from tunedeck_jobs.creation import NO_SEARCH
 
 
 async def test_new_jobs_have_the_mode_that_was_set_unless_they_say_another(service: Service) -> None:

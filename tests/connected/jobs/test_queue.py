@@ -39,7 +39,7 @@ async def test_twenty_trainers_claim_ten_jobs_once_each(service: Service) -> Non
 async def expire(service: Service, uid: str) -> None:
     """Wait until the sweep's own question finds the lease run out."""
     async with asyncio.timeout(5):
-        while uid not in {record.job.uid for record, _ in await service.repository.expired()}:
+        while uid not in {record.job.uid for record in await service.repository.expired()}:
             await asyncio.sleep(0.05)
 
 
@@ -117,7 +117,7 @@ async def test_a_report_sent_twice_is_stored_once(service: Service) -> None:
 
 async def test_a_cancelled_job_never_becomes_completed(service: Service) -> None:
     uid, fence = await service.running()
-    await service.jobs.cancel(uid)
+    await service.steering.cancel(uid)
     await service.queue.report(report(uid, fence, Outcome.COMPLETED))
     assert (await service.jobs.get(uid)).status is Status.CANCELLED
 

@@ -55,13 +55,12 @@ class ResumeJob(Message):
     uid: str
 
 
-class RetryOptions(CamelMessage):
+class RetryOptions(Message):
     """What `POST /api/jobs/{uid}/retry` takes."""
 
     from_checkpoint: int | None = Field(
         default=None,
         ge=1,
-        alias="from_checkpoint",
         description="The `step` of a registered checkpoint to go on from; without it, from the start.",
     )
 
@@ -75,7 +74,7 @@ class RetryJob(Message):
     idempotency_key: str | None = None
 
 
-class JobChanges(CamelMessage):
+class JobChanges(Message):
     """What `PATCH /api/jobs/{uid}` takes: what is named is changed, a `deadline` of null takes it away."""
 
     priority: int | None = Field(
@@ -99,6 +98,10 @@ class ChangeJob(Message):
 
     uid: str
     changes: JobChanges
+
+    def to_json(self) -> bytes:
+        # What a client has not named must not arrive as a null, which would take the deadline away.
+        return self.model_dump_json(exclude_unset=True).encode()
 
 
 class ListJobEvents(Message):

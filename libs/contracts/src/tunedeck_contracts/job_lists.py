@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from tunedeck_contracts.failures import Failure
 from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_contracts.jobs import Failure, Job, LiveMetrics, Reference, Result, Status, TrainingMode
+from tunedeck_contracts.jobs import Job, LiveMetrics, Reference, Result, Status, TrainingMode
 from tunedeck_contracts.message import CamelMessage, Message, Timestamp
 
 MOST_JOBS = 5000
@@ -119,6 +120,7 @@ class CurrentCounts(Message):
     running: int
     queued: int
     created: int
+    paused: int = 0
 
 
 class PastCounts(Message):

@@ -50,8 +50,8 @@ class Run(Message):
     beat_seconds: float
     checkpoints: list[Checkpoint] = Field(
         default=[],
-        description="Registered ones of the job, newest first; a resume takes the first that is whole. "
-        "One of fence 0 is another job's, which this one tries again: its points are told anew as this run's.",
+        description="Registered ones of the job, newest first; a resume takes the first that is whole. One "
+        "of fence 0 is of the job that this one tries again: its points are told anew as this run's.",
     )
     device: Device | None = None
 

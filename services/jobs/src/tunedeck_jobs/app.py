@@ -7,6 +7,8 @@ from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.health import health_router
 from tunedeck_chassis.service import run
 from tunedeck_jobs import handlers
+from tunedeck_jobs.checkpoints import Checkpoints
+from tunedeck_jobs.creation import Creation
 from tunedeck_jobs.deletion import Deletion
 from tunedeck_jobs.jobs import Jobs
 from tunedeck_jobs.listing import Listing
@@ -16,44 +18,69 @@ from tunedeck_jobs.relay import Relay
 from tunedeck_jobs.repository.jobs import JobRepository
 from tunedeck_jobs.repository.lists import JobLists
 from tunedeck_jobs.repository.mode import ModeRepository
+from tunedeck_jobs.repository.trainers import TrainerRepository
 from tunedeck_jobs.resolving import Resolver
 from tunedeck_jobs.settings import JobsSettings
+from tunedeck_jobs.steering import Steering
 from tunedeck_jobs.sweep import Sweep
 
 PACKAGES = ("faststream", "nats-py", "pymongo")
 
 
+class JobsService:
+    """The parts of the service, joined. `resolver` may stand for the catalog in a test."""
+
+    def __init__(
+        self,
+        settings: JobsSettings,
+        *,
+        resolver: Resolver | None = None,
+        blobs_database: str = BLOBS_DATABASE,
+    ) -> None:
+        self.settings = settings
+        self.client = mongo.connect(settings)
+        self.blobs = BlobStore(self.client[blobs_database])
+        self.broker = create_broker(settings, "jobs", self.blobs)
+        self.bus = Bus(self.broker)
+        database = settings.jobs_database
+        self.repository = JobRepository(self.client, database)
+        self.lists = JobLists(self.client, database)
+        self.trainers = TrainerRepository(self.client, database)
+        mode_repository = ModeRepository(self.client, database)
+        self.resolver = resolver or Resolver(self.bus)
+        self.relay = Relay(self.repository, self.bus)
+        self.checkpoints = Checkpoints(self.repository, self.blobs, self.relay)
+        self.creation = Creation(self.repository, mode_repository, self.resolver, self.relay)
+        self.steering = Steering(self.repository, self.resolver, self.relay)
+        self.jobs = Jobs(self.repository, self.trainers)
+        self.listing = Listing(self.lists, self.trainers)
+        self.deletion = Deletion(self.repository, self.checkpoints, self.blobs, self.bus, self.relay)
+        self.modes = Modes(mode_repository)
+        self.queue = Queue(self.repository, self.trainers, self.blobs, self.relay, settings)
+        self.sweep = Sweep(self.repository, self.queue, self.relay, settings, self._contact)
+        parts = ("creation", "steering", "jobs", "listing", "deletion", "modes", "queue", "checkpoints")
+        for part in parts:
+            self.broker.context.set_global(part, getattr(self, part))
+        self.broker.include_router(handlers.router)
+        self.broker.include_router(health_router("jobs", [self._database_problem], PACKAGES))
+
+    async def prepare(self) -> None:
+        """Create the indexes."""
+        await self.repository.prepare()
+        await self.lists.prepare()
+        await self.trainers.prepare()
+
+    async def _database_problem(self) -> str | None:
+        return await mongo.problem(self.client)
+
+    async def _contact(self) -> int | None:
+        if not self.bus.is_connected or await self._database_problem() is not None:
+            return None
+        return self.bus.reconnects
+
+
 async def serve(settings: JobsSettings) -> None:
     """Run the service until a signal."""
-    client = mongo.connect(settings)
-    blobs = BlobStore(client[BLOBS_DATABASE])
-    broker = create_broker(settings, "jobs", blobs)
-    bus = Bus(broker)
-    repository = JobRepository(client, settings.jobs_database)
-    lists = JobLists(client, settings.jobs_database)
-    modes = ModeRepository(client, settings.jobs_database)
-    relay = Relay(repository, bus)
-    queue = Queue(repository, blobs, relay, settings)
-
-    async def database_problem() -> str | None:
-        return await mongo.problem(client)
-
-    async def contact() -> int | None:
-        if not bus.is_connected or await database_problem() is not None:
-            return None
-        return bus.reconnects
-
-    async def prepare() -> None:
-        await repository.prepare()
-        await lists.prepare()
-
-    sweep = Sweep(repository, queue, relay, settings, contact)
-    deletion = Deletion(repository, blobs, bus, relay)
-    broker.context.set_global("jobs", Jobs(repository, modes, Resolver(bus), relay))
-    broker.context.set_global("listing", Listing(lists))
-    broker.context.set_global("deletion", deletion)
-    broker.context.set_global("modes", Modes(modes))
-    broker.context.set_global("queue", queue)
-    broker.include_router(handlers.router)
-    broker.include_router(health_router("jobs", [database_problem], PACKAGES))
-    await run(broker, prepare=prepare, loops=[relay.run, sweep.run, deletion.run], close=client.close)
+    service = JobsService(settings)
+    loops = [service.relay.run, service.sweep.run, service.deletion.run]
+    await run(service.broker, prepare=service.prepare, loops=loops, close=service.client.close)

@@ -31,6 +31,10 @@ _COLUMNS = (
     "validationLossAfter",
     "seconds",
     "failure",
+    "priority",
+    "deadline",
+    "device",
+    "retryOf",
 )
 
 
@@ -53,7 +57,7 @@ def _text(rows: Iterable[Iterable[object]]) -> str:
 
 
 def _row(job: Job) -> tuple[object, ...]:
-    shown = job.model_dump(mode="json", include={"created_at", "last_modified", "training"})
+    shown = job.model_dump(mode="json", include={"created_at", "last_modified", "training", "deadline"})
     settings, result = job.configuration.hyperparameters, job.result
     return (
         job.uid,
@@ -78,6 +82,10 @@ def _row(job: Job) -> tuple[object, ...]:
         result.validation_loss_after if result else None,
         result.seconds if result else None,
         job.failure.detail if job.failure else None,
+        job.priority,
+        shown["deadline"],
+        job.device.value if job.device else None,
+        job.retry_of,
     )
 
 

@@ -20,6 +20,7 @@ from tunedeck_contracts.job_changes import JobDeleted
 from tunedeck_contracts.jobs import Status
 from tunedeck_contracts.rpc import JOB_FORGET
 from tunedeck_contracts.telemetry import ForgetJob
+from tunedeck_jobs.checkpoints import Checkpoints
 from tunedeck_jobs.lifecycle import Change
 from tunedeck_jobs.record import JobRecord
 from tunedeck_jobs.relay import Relay
@@ -35,8 +36,16 @@ FILES_SECONDS = 4.0
 class Deletion:
     """The clients' request, and the sweep."""
 
-    def __init__(self, repository: JobRepository, blobs: BlobStore, bus: Bus, relay: Relay) -> None:
+    def __init__(
+        self,
+        repository: JobRepository,
+        checkpoints: Checkpoints,
+        blobs: BlobStore,
+        bus: Bus,
+        relay: Relay,
+    ) -> None:
         self._repository = repository
+        self._checkpoints = checkpoints
         self._blobs = blobs
         self._bus = bus
         self._relay = relay
@@ -67,10 +76,11 @@ class Deletion:
         )
 
     async def run(self) -> None:
-        """Finish deletions until cancelled."""
+        """Finish deletions, and remove the checkpoints that jobs let go, until cancelled."""
         while True:
             try:
                 await self.finish()
+                await self._checkpoints.let_go()
             except Exception as error:
                 log.warning("deletions_wait", error=repr(error))
             await asyncio.sleep(LOOK_SECONDS)
@@ -110,3 +120,5 @@ class Deletion:
     async def _remove_files(self, record: JobRecord) -> None:
         for artifact in record.stored_artifacts:
             await self._blobs.delete(artifact.blob_id)
+        for blob_id in (*(one.blob.id for one in record.checkpoints), *record.released):
+            await self._checkpoints.remove(record.job.uid, blob_id)

@@ -7,7 +7,24 @@ from faststream import Context
 from tunedeck_chassis.broker import request_handler
 from tunedeck_chassis.requests import Router
 from tunedeck_contracts import rpc
-from tunedeck_contracts.job_changes import CancelJob, DeleteJob, JobDeleted, StartJob
+from tunedeck_contracts.checkpoints import (
+    CheckpointList,
+    CheckpointRegistered,
+    ListCheckpoints,
+    RegisterCheckpoint,
+)
+from tunedeck_contracts.job_changes import (
+    CancelJob,
+    ChangeJob,
+    DeleteJob,
+    JobDeleted,
+    JobEventList,
+    ListJobEvents,
+    PauseJob,
+    ResumeJob,
+    RetryJob,
+    StartJob,
+)
 from tunedeck_contracts.job_lists import (
     BestHyperparameters,
     CompareJobs,
@@ -32,15 +49,21 @@ from tunedeck_contracts.jobs import (
 )
 from tunedeck_contracts.runs import Beat, BeatReply, Claim, Claimed, Report, Reported
 from tunedeck_contracts.training_mode import GetMode, Mode, ModeSet, SetMode
+from tunedeck_jobs.checkpoints import Checkpoints
+from tunedeck_jobs.creation import Creation
 from tunedeck_jobs.deletion import Deletion
 from tunedeck_jobs.jobs import Jobs
 from tunedeck_jobs.listing import Listing
 from tunedeck_jobs.mode import Modes
 from tunedeck_jobs.queue import Queue
+from tunedeck_jobs.steering import Steering
 
 router = Router()
 
+CreationContext = Annotated[Creation, Context("creation")]
 JobsContext = Annotated[Jobs, Context("jobs")]
+SteeringContext = Annotated[Steering, Context("steering")]
+CheckpointsContext = Annotated[Checkpoints, Context("checkpoints")]
 ListingContext = Annotated[Listing, Context("listing")]
 DeletionContext = Annotated[Deletion, Context("deletion")]
 ModesContext = Annotated[Modes, Context("modes")]
@@ -48,9 +71,15 @@ QueueContext = Annotated[Queue, Context("queue")]
 
 
 @request_handler(router, rpc.JOB_CREATE)
-async def create(message: SubmitJob, jobs: JobsContext) -> JobCreated:
+async def create(message: SubmitJob, creation: CreationContext) -> JobCreated:
     """`POST /api/jobs`."""
-    return await jobs.create(message)
+    return await creation.create(message)
+
+
+@request_handler(router, rpc.JOB_RETRY)
+async def retry(message: RetryJob, creation: CreationContext) -> JobCreated:
+    """`POST /api/jobs/{uid}/retry`."""
+    return await creation.retry(message)
 
 
 @request_handler(router, rpc.JOB_GET)
@@ -98,9 +127,39 @@ async def using_dataset(message: FindJobsUsing, listing: ListingContext) -> Jobs
 
 
 @request_handler(router, rpc.JOB_START)
-async def start(message: StartJob, jobs: JobsContext) -> Job:
+async def start(message: StartJob, steering: SteeringContext) -> Job:
     """`POST /api/jobs/{uid}/start`."""
-    return await jobs.start(message.uid)
+    return await steering.start(message.uid)
+
+
+@request_handler(router, rpc.JOB_PAUSE)
+async def pause(message: PauseJob, steering: SteeringContext) -> Job:
+    """`POST /api/jobs/{uid}/pause`."""
+    return await steering.pause(message.uid)
+
+
+@request_handler(router, rpc.JOB_RESUME)
+async def resume(message: ResumeJob, steering: SteeringContext) -> Job:
+    """`POST /api/jobs/{uid}/resume`."""
+    return await steering.resume(message.uid)
+
+
+@request_handler(router, rpc.JOB_CHANGE)
+async def change(message: ChangeJob, steering: SteeringContext) -> Job:
+    """`PATCH /api/jobs/{uid}`."""
+    return await steering.change(message.uid, message.changes)
+
+
+@request_handler(router, rpc.JOB_EVENT_LIST)
+async def list_events(message: ListJobEvents, jobs: JobsContext) -> JobEventList:
+    """`GET /api/jobs/{uid}/events`."""
+    return await jobs.events(message.uid)
+
+
+@request_handler(router, rpc.CHECKPOINT_LIST)
+async def list_checkpoints(message: ListCheckpoints, jobs: JobsContext) -> CheckpointList:
+    """`GET /api/jobs/{uid}/checkpoints`."""
+    return await jobs.checkpoints(message.uid)
 
 
 @request_handler(router, rpc.JOB_DELETE)
@@ -122,9 +181,9 @@ async def set_mode(message: SetMode, modes: ModesContext) -> ModeSet:
 
 
 @request_handler(router, rpc.JOB_CANCEL)
-async def cancel(message: CancelJob, jobs: JobsContext) -> Job:
+async def cancel(message: CancelJob, steering: SteeringContext) -> Job:
     """`POST /api/jobs/{uid}/cancel`."""
-    return await jobs.cancel(message.uid)
+    return await steering.cancel(message.uid)
 
 
 @request_handler(router, rpc.ARTIFACT_LOCATE)
@@ -143,6 +202,15 @@ async def claim(message: Claim, queue: QueueContext) -> Claimed:
 async def beat(message: Beat, queue: QueueContext) -> BeatReply:
     """A run lives."""
     return await queue.beat(message)
+
+
+@request_handler(router, rpc.JOB_CHECKPOINT_REGISTER)
+async def register_checkpoint(
+    message: RegisterCheckpoint, checkpoints: CheckpointsContext
+) -> CheckpointRegistered:
+    """A run has stored a checkpoint."""
+    await checkpoints.register(message)
+    return CheckpointRegistered()
 
 
 @request_handler(router, rpc.JOB_REPORT)

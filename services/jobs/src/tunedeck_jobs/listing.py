@@ -22,8 +22,11 @@ from tunedeck_contracts.jobs import CURRENT, PAST, FindJobsUsing, Job, Status
 from tunedeck_contracts.message import utc_now
 from tunedeck_jobs.comparison import compare
 from tunedeck_jobs.csv_export import to_csv
+from tunedeck_jobs.forecast import standings
+from tunedeck_jobs.jobs import with_standing
 from tunedeck_jobs.pages import from_cursor, place_of, to_cursor
 from tunedeck_jobs.repository.lists import JobLists
+from tunedeck_jobs.repository.trainers import TrainerRepository
 
 _GROUPS = {None: tuple(Status), JobGroup.CURRENT: CURRENT, JobGroup.PAST: PAST}
 
@@ -31,8 +34,9 @@ _GROUPS = {None: tuple(Status), JobGroup.CURRENT: CURRENT, JobGroup.PAST: PAST}
 class Listing:
     """The reading side of the jobs service."""
 
-    def __init__(self, lists: JobLists) -> None:
+    def __init__(self, lists: JobLists, trainers: TrainerRepository) -> None:
         self._lists = lists
+        self._trainers = trainers
 
     async def page(self, request: ListJobs) -> JobList:
         """One page, and the counts of all jobs.
@@ -49,7 +53,7 @@ class Listing:
         shown, has_more = jobs[:limit], len(jobs) > limit
         counts = await self._lists.counts()
         return JobList(
-            jobs=shown,
+            jobs=await self._with_standings(shown),
             total=sum(counts.values()),
             current_count=sum(counts[status] for status in CURRENT),
             past_count=sum(counts[status] for status in PAST),
@@ -76,6 +80,7 @@ class Listing:
                 running=counts[Status.RUNNING],
                 queued=counts[Status.QUEUED],
                 created=counts[Status.CREATED],
+                paused=counts[Status.PAUSED],
             ),
             past=PastCounts(
                 total=sum(counts[status] for status in PAST),
@@ -131,6 +136,12 @@ class Listing:
             model=job.configuration.model,
             dataset=job.configuration.dataset,
         )
+
+    async def _with_standings(self, jobs: list[Job]) -> list[Job]:
+        if all(job.status is not Status.QUEUED for job in jobs):
+            return jobs
+        known = standings(await self._trainers.line(), utc_now())
+        return [with_standing(job, known.get(job.uid)) for job in jobs]
 
     async def _exported(self, filters: JobFilters) -> AsyncIterator[list[Job]]:
         count = 0

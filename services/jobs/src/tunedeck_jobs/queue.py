@@ -7,38 +7,61 @@ every lost lease, so that a trainer that was replaced can change nothing.
 import contextlib
 
 from tunedeck_chassis.blobs import ORPHAN_AGE, BlobStore
+from tunedeck_chassis.crash_points import reached
 from tunedeck_chassis.mongo import Document
 from tunedeck_contracts.errors import Fenced, NotFound
 from tunedeck_contracts.failures import FailureCode, failure
 from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_contracts.jobs import Wanted
+from tunedeck_contracts.jobs import Status
 from tunedeck_contracts.runs import Beat, BeatReply, Claim, Claimed, Outcome, Report, Run
-from tunedeck_jobs.lifecycle import Change
+from tunedeck_jobs.forecast import kinds
+from tunedeck_jobs.lifecycle import RULES, Change, Facts, Guard
 from tunedeck_jobs.record import JobRecord
 from tunedeck_jobs.relay import Relay
 from tunedeck_jobs.repository.documents import literal
 from tunedeck_jobs.repository.jobs import JobRepository
+from tunedeck_jobs.repository.trainers import TrainerRepository
 from tunedeck_jobs.settings import JobsSettings
 
-LOST_WORKER = failure(FailureCode.LOST_WORKER)
+ENDS: dict[Outcome, tuple[Change, ...]] = {
+    Outcome.COMPLETED: (Change.CANCEL_RUNNING, Change.COMPLETE),
+    Outcome.FAILED: (Change.CANCEL_RUNNING, Change.FAIL),
+    Outcome.CANCELLED: (Change.CANCEL_RUNNING,),
+    # A pause that was withdrawn meanwhile: the job waits for a trainer again.
+    Outcome.PAUSED: (Change.CANCEL_RUNNING, Change.PAUSE, Change.YIELD),
+    Outcome.LOST: (Change.CANCEL_RUNNING, Change.PAUSE, Change.REQUEUE, Change.GIVE_UP),
+}
+"""What a run's end may do to its job: the first whose guards hold, so that what a person wants goes first."""
+
+LOOKS = 3
+"""What a person wants may change between two tries of a report; the next look sees it."""
 
 
 class Queue:
     """The trainers' side of the jobs service."""
 
     def __init__(
-        self, repository: JobRepository, blobs: BlobStore, relay: Relay, settings: JobsSettings
+        self,
+        repository: JobRepository,
+        trainers: TrainerRepository,
+        blobs: BlobStore,
+        relay: Relay,
+        settings: JobsSettings,
     ) -> None:
         self._repository = repository
+        self._trainers = trainers
         self._blobs = blobs
         self._relay = relay
         self._settings = settings
 
     async def claim(self, claim: Claim) -> Claimed:
-        """The oldest queued job, or nothing. The same claim gets the same run again."""
+        """The first queued job for these devices, or nothing. The same claim gets the same run again."""
         record = await self._repository.claimed_before(claim.claim_id)
         if record is None:
-            record = await self._repository.claim(claim.worker, claim.claim_id, self._settings.lease_seconds)
+            await self._trainers.heard_of(claim.worker, claim.devices)
+            facts = Facts(devices=kinds(claim.devices))
+            record = await self._repository.claim(claim, facts, self._settings.lease_seconds)
+            reached("jobs.claimed")
             self._relay.kick()
         return Claimed(run=self._run(record) if record else None)
 
@@ -50,7 +73,10 @@ class Queue:
         """
         record = await self._repository.beat(beat, self._settings.lease_seconds)
         if record is None:
+            await self.expire(beat.job_uid)
             raise _fenced(beat.job_uid, beat.fence)
+        if beat.resume_iteration is not None and beat.resume_iteration < record.resume_step:
+            await self._fall_back(beat, beat.resume_iteration)
         return BeatReply(wanted=record.job.wanted)
 
     async def report(self, report: Report) -> None:
@@ -59,85 +85,67 @@ class Queue:
         Raises:
             Fenced: the job is not this run's any more. NotFound: its files have expired.
         """
-        if await self._repository.reported(report.job_uid, report.fence):
-            return
-        # A cancel may arrive between the two writes of an end; the second look sees it.
-        record = await self._end(report) or await self._end(report)
-        if record is None and not await self._repository.reported(report.job_uid, report.fence):
-            raise _fenced(report.job_uid, report.fence)
+        uid, fence = report.job_uid, report.fence
+        for _ in range(LOOKS):
+            if await self._repository.reported(report) or await self._end(report) is not None:
+                reached("jobs.reported")
+                self._relay.kick()
+                return
+        raise _fenced(uid, fence)
+
+    async def lose(self, record: JobRecord) -> JobRecord | None:
+        """A run's lease is over: what a person wants, else queued again, up to the limit; else None."""
+        for change in ENDS[Outcome.LOST]:
+            facts = Facts(fence=record.fence, most_lost=self._settings.max_attempts)
+            uid = record.job.uid
+            lost = await self._repository.apply(uid, change, facts, Guard.LEASE_OVER, raise_fence=True)
+            if lost is not None:
+                reached("jobs.lost")
+                return lost
+        return None
+
+    async def expire(self, uid: str) -> JobRecord | None:
+        """Fail a job whose deadline is over; its trainer is fenced out. None while it is not."""
+        record = await self._repository.apply(uid, Change.EXPIRE)
+        if record is not None:
+            self._relay.kick()
+        return record
+
+    async def _fall_back(self, beat: Beat, resume_iteration: int) -> None:
+        facts = Facts(fence=beat.fence, resume_iteration=resume_iteration)
+        fields: Document = {"resume_step": resume_iteration}
+        await self._repository.apply(beat.job_uid, Change.FALL_BACK, facts, set_fields=fields)
         self._relay.kick()
 
-    async def lose(self, record: JobRecord, expect: Document) -> JobRecord | None:
-        """The worker of a run is gone: cancelled if that was wanted, else queued again, up to the limit."""
-        expect = {"fence": record.fence, **expect}
-        raised: Document = {"fence": {"$add": ["$fence", 1]}, "lease": None}
-        uid = record.job.uid
-        cancelled = await self._repository.apply(
-            uid,
-            Change.CANCEL_RUNNING,
-            expect={**expect, "wanted": Wanted.CANCEL.value},
-            set_fields={**raised, **_ended()},
-        )
-        if cancelled is not None:
-            return cancelled
-        expect = {**expect, "wanted": Wanted.RUN.value}
-        if record.job.attempt >= self._settings.max_attempts:
-            fields = {**raised, **_ended(), "failure": literal(LOST_WORKER.model_dump())}
-            return await self._repository.apply(uid, Change.FAIL, expect=expect, set_fields=fields)
-        return await self._repository.apply(
-            uid, Change.REQUEUE, expect=expect, set_fields={**raised, "training.phase": None}
-        )
-
     async def _end(self, report: Report) -> JobRecord | None:
-        ending: Document = {
-            **_ended(),
-            "lease": None,
-            "reported_fence": report.fence,
-            "last_iteration": report.last_iteration,
-        }
-        expect: Document = {"fence": report.fence}
-        if report.outcome is Outcome.LOST:
-            record = await self._repository.get(report.job_uid)
-            return await self.lose(record, expect) if record and record.fence == report.fence else None
-        cancelled = await self._repository.apply(
-            report.job_uid,
-            Change.CANCEL_RUNNING,
-            expect=expect
-            if report.outcome is Outcome.CANCELLED
-            else {**expect, "wanted": Wanted.CANCEL.value},
-            set_fields=ending,
-        )
-        if cancelled is not None:
-            return cancelled
-        if report.outcome is Outcome.FAILED:
-            told = report.failure.model_dump() if report.failure else None
-            fields = {**ending, "failure": literal(told)}
-            return await self._repository.apply(report.job_uid, Change.FAIL, expect=expect, set_fields=fields)
-        return await self._complete(report, expect, ending)
+        facts = Facts(fence=report.fence, most_lost=self._settings.max_attempts)
+        for change in ENDS[report.outcome]:
+            keeps_files = change is Change.COMPLETE
+            if keeps_files:
+                # Before the job names them: a completed job has its files. The other way round they expire.
+                await self._keep(report)
+            record = await self._repository.apply(
+                report.job_uid,
+                change,
+                facts,
+                set_fields=_told(report, change),
+                raise_fence=report.outcome is Outcome.LOST,
+            )
+            if record is not None:
+                return record
+            # The same report may have come twice at once, and the other one have completed the job.
+            if keeps_files and not await self._repository.reported(report):
+                await self._let_expire(report)
+        return None
 
-    async def _complete(self, report: Report, expect: Document, ending: Document) -> JobRecord | None:
-        fields: Document = {
-            **ending,
-            "training.progress": 100.0,
-            # A run may end early, and its last beat may be older than its last step.
-            "training.current_step": report.last_iteration,
-            "training.total_steps": report.last_iteration,
-            "result": literal(report.result.model_dump(by_alias=False) if report.result else None),
-            "artifacts": literal([artifact.model_dump() for artifact in report.artifacts]),
-        }
-        expect = {**expect, "wanted": Wanted.RUN.value}
-        # Kept before the job names them: a completed job has its files. The other way round they expire.
+    async def _keep(self, report: Report) -> None:
         for artifact in report.artifacts:
             await self._blobs.keep(artifact.blob_id)
-        record = await self._repository.apply(
-            report.job_uid, Change.COMPLETE, expect=expect, set_fields=fields
-        )
-        # The same report may have come twice at once, and the other one have completed the job.
-        if record is None and not await self._repository.reported(report.job_uid, report.fence):
-            for artifact in report.artifacts:
-                with contextlib.suppress(NotFound):
-                    await self._blobs.keep(artifact.blob_id, ORPHAN_AGE)
-        return record
+
+    async def _let_expire(self, report: Report) -> None:
+        for artifact in report.artifacts:
+            with contextlib.suppress(NotFound):
+                await self._blobs.keep(artifact.blob_id, ORPHAN_AGE)
 
     def _run(self, record: JobRecord) -> Run:
         job = record.job
@@ -156,11 +164,31 @@ class Queue:
             model_saving=job.model_saving,
             lease_seconds=self._settings.lease_seconds,
             beat_seconds=self._settings.beat_seconds,
+            checkpoints=list(record.checkpoints),
+            device=job.device,
         )
 
 
-def _ended() -> Document:
-    return {"training.ended_at": "$$NOW", "training.phase": None}
+def _told(report: Report, change: Change) -> Document:
+    """What a report says, as far as the change is told by it."""
+    fields: Document = {"reported_fence": report.fence, "reported_outcome": report.outcome.value}
+    if report.log:
+        fields["log"] = literal([line.model_dump() for line in report.log])
+    if RULES[change].target in (Status.COMPLETED, Status.FAILED, Status.CANCELLED):
+        fields["last_iteration"] = report.last_iteration
+    if change is Change.FAIL:
+        told = report.failure or failure(FailureCode.CRASH)
+        fields["failure"] = literal(told.model_dump(mode="json"))
+    if change is Change.COMPLETE:
+        fields |= {
+            "training.progress": 100.0,
+            # A run may end early, and its last beat may be older than its last step.
+            "training.current_step": report.last_iteration,
+            "training.total_steps": report.last_iteration,
+            "result": literal(report.result.model_dump(by_alias=False) if report.result else None),
+            "artifacts": literal([artifact.model_dump() for artifact in report.artifacts]),
+        }
+    return fields
 
 
 def _fenced(uid: str, fence: int) -> Fenced:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tunedeck_contracts.checkpoints import Checkpoint
 from tunedeck_contracts.datasets import ResolvedDataset
 from tunedeck_contracts.events import JobEvent
 from tunedeck_contracts.jobs import Job, StoredArtifact
@@ -18,12 +19,30 @@ class Pinned:
 
 @dataclass(frozen=True)
 class JobRecord:
-    """One job: the view for clients, its fence, its pins, and where its files are."""
+    """One job: the view for clients, its fence, its pins, and where its files are.
+
+    `checkpoints` are those registered, newest first; `released` the blobs of those that were let go.
+    """
 
     job: Job
     fence: int
     pinned: Pinned | None
     stored_artifacts: tuple[StoredArtifact, ...]
+    resume_step: int = 0
+    checkpoints: tuple[Checkpoint, ...] = ()
+    released: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job to be stored: `notes` are problems that no start takes away; pinned, it is queued at once."""
+
+    job: Job
+    notes: tuple[str, ...]
+    pinned: Pinned | None
+    submission: "Submission | None" = None
+    checkpoint: Checkpoint | None = None
+    """What it goes on from, of the job that it tries again."""
 
 
 @dataclass(frozen=True)

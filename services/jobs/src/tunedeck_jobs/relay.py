@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from tunedeck_chassis.bus import Bus
+from tunedeck_chassis.crash_points import reached
 from tunedeck_contracts import subjects
 from tunedeck_contracts.cloudevents import Event, event
 from tunedeck_contracts.events import JobEventType, JobStart
@@ -15,7 +16,7 @@ log = structlog.get_logger()
 
 SOURCE = "/tunedeck/jobs"
 LOOK_SECONDS = 1.0
-_WAKES_TRAINERS = {JobEventType.QUEUED, JobEventType.REQUEUED}
+_WAKES_TRAINERS = {JobEventType.QUEUED, JobEventType.REQUEUED, JobEventType.RESUMED}
 
 
 class Relay:
@@ -55,9 +56,12 @@ class Relay:
     async def _publish(self, pending: PendingEvent) -> None:
         told = pending.event
         await self._bus.publish(to_cloudevent(pending))
+        reached("jobs.event_published")
         if told.type in _WAKES_TRAINERS:
             await self._bus.publish(wake_up(pending))
+            reached("jobs.start_published")
         await self._repository.published(told.uid, told.rev)
+        reached("jobs.event_pulled")
 
 
 def to_cloudevent(pending: PendingEvent) -> Event:

@@ -41,6 +41,7 @@ class Sweep:
         while True:
             try:
                 await self.sweep()
+                await self.end_overdue()
             except Exception as error:
                 self._known_contact = None
                 log.warning("sweep_rests", error=repr(error))
@@ -51,13 +52,22 @@ class Sweep:
         if not await self._may_sweep():
             return 0
         taken = 0
-        for record, until in await self._repository.expired():
-            if await self._queue.lose(record, {"lease.until": until}) is not None:
+        for record in await self._repository.expired():
+            if await self._queue.lose(record) is not None:
                 taken += 1
                 log.warning("lease_ran_out", job=record.job.uid, fence=record.fence)
         if taken:
             self._relay.kick()
         return taken
+
+    async def end_overdue(self) -> int:
+        """Fail every job whose deadline is over; return how many. An outage moves no deadline: no rest."""
+        ended = 0
+        for record in await self._repository.overdue():
+            if await self._queue.expire(record.job.uid) is not None:
+                ended += 1
+                log.warning("deadline_over", job=record.job.uid, status=record.job.status.value)
+        return ended
 
     async def _may_sweep(self) -> bool:
         contact = await self._contact()

@@ -1,11 +1,12 @@
 """How a job looks in MongoDB, and the expressions of its updates."""
 
-from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 from tunedeck_chassis.mongo import Document
+from tunedeck_contracts.checkpoints import Checkpoint
 from tunedeck_contracts.datasets import ResolvedDataset
-from tunedeck_contracts.events import JobEvent, JobEventType
+from tunedeck_contracts.events import JobEvent
 from tunedeck_contracts.failures import Failure
 from tunedeck_contracts.jobs import (
     Configuration,
@@ -18,33 +19,54 @@ from tunedeck_contracts.jobs import (
     TrainingProgress,
 )
 from tunedeck_contracts.models import ResolvedModel
+from tunedeck_contracts.runs import Beat
 from tunedeck_contracts.training import LossPoint
 from tunedeck_jobs.lifecycle import RULES, Change
-from tunedeck_jobs.record import JobRecord, PendingEvent, Pinned, Submission
+from tunedeck_jobs.record import JobRecord, NewJob, Pinned, Submission
 
-LIVING: Document = {"deleted_at": None}
-"""The part of a query that leaves tombstones out."""
+HEAVY = ("outbox", "events", "log", "checkpoints")
+"""Fields that a list of many jobs leaves out."""
+
+_LATER: Document = {
+    "priority": 0,
+    "deadline": None,
+    "device": None,
+    "retry_of": None,
+    "events": [],
+    "checkpoints": [],
+    "newest_step": 0,
+    "resume_step": 0,
+    "lost": 0,
+    "log": [],
+    "released": [],
+}
+"""Fields that jobs of former versions lack, as they are there in a job that never used them."""
 
 
-def new_document(job: Job, notes: Sequence[str], pinned: Pinned | None) -> Document:
-    """The first version of a job: created, or created and queued in the same write.
+def upgrades() -> list[tuple[Document, Document]]:
+    """Filters and updates that give jobs of former versions what they lack, once."""
+    return [({name: {"$exists": False}}, {"$set": {name: value}}) for name, value in _LATER.items()]
 
-    `notes` are the part of the job's problems that no start takes away.
-    """
+
+def new_document(new: NewJob) -> Document:
+    """The first version of a job: created, or created and queued in the same write."""
+    job, checkpoint = new.job, new.checkpoint
     document: Document = {
         "_id": job.uid,
         **job.model_dump(
             mode="python",
             by_alias=False,
-            include={"name", "description", "tags", "problems", "created_at"},
+            include={"name", "description", "tags", "problems", "created_at", "deadline", "retry_of"},
         ),
-        "notes": list(notes),
+        "notes": list(new.notes),
         "training_mode": job.training_mode.value,
         "configuration": job.configuration.model_dump(by_alias=False),
         "model_saving": job.model_saving.model_dump(by_alias=False),
         "training": job.training.model_dump(by_alias=False),
         "last_modified": job.created_at,
         "wanted": job.wanted.value,
+        "priority": job.priority,
+        "device": job.device.value if job.device else None,
         "rev": 0,
         "attempt": 0,
         "fence": 0,
@@ -56,13 +78,19 @@ def new_document(job: Job, notes: Sequence[str], pinned: Pinned | None) -> Docum
         "artifacts": [],
         "last_iteration": None,
         "reported_fence": None,
+        "reported_outcome": None,
         "deleted_at": None,
         "outbox": [],
     }
+    document = {**deepcopy(_LATER), **document}
+    if checkpoint is not None:
+        document |= {"checkpoints": [checkpoint.model_dump()], "newest_step": checkpoint.step}
     _record(document, Change.CREATE)
-    if pinned is not None:
-        document["pinned"] = pins(pinned)
+    if new.pinned is not None:
+        document["pinned"] = pins(new.pinned)
         _record(document, Change.QUEUE)
+    if new.submission is not None:
+        document["submission"] = _submission_of(new.submission, to_job(document))
     return document
 
 
@@ -71,7 +99,7 @@ def pins(pinned: Pinned) -> Document:
     return {"model": pinned.model.model_dump(), "dataset": pinned.dataset.model_dump()}
 
 
-def submission_of(submission: Submission, first: Job) -> Document:
+def _submission_of(submission: Submission, first: Job) -> Document:
     """What makes the first answer reproducible."""
     return {
         "owner": submission.owner,
@@ -83,59 +111,44 @@ def submission_of(submission: Submission, first: Job) -> Document:
 
 def _record(document: Document, change: Change) -> None:
     rule = RULES[change]
-    assert rule.target is not None
+    assert isinstance(rule.target, Status)
     document["rev"] += 1
     document["status"] = rule.target.value
-    document["outbox"].append(
-        {
-            "rev": document["rev"],
-            "type": rule.event.value,
-            "at": document["created_at"],
-            "status": rule.target.value,
-            "fence": 0,
-            "attempt": 0,
-            "started_at": None,
-            "ended_at": None,
-            "last_iteration": None,
-            "failure": None,
-        }
-    )
-
-
-def change_pipeline(change: Change, set_fields: Document) -> list[Document]:
-    """The update of one change: the fields, the next revision, and the event in the outbox.
-
-    `set_fields` are aggregation expressions; a client's text in them must be
-    under `$literal`, or a leading dollar would be read as a field's name.
-    """
-    rule = RULES[change]
-    reached: Document = {"status": rule.target.value} if rule.target else {"deleted_at": "$$NOW"}
-    return [
-        {
-            "$set": {
-                **set_fields,
-                **reached,
-                "rev": {"$add": ["$rev", 1]},
-                "last_modified": "$$NOW",
-            }
-        },
-        {"$set": {"outbox": {"$concatArrays": ["$outbox", [_event_expression(rule.event)]]}}},
-    ]
-
-
-def _event_expression(event: JobEventType) -> Document:
-    return {
-        "rev": "$rev",
-        "type": event.value,
-        "at": "$$NOW",
-        "status": "$status",
-        "fence": "$fence",
-        "attempt": "$attempt",
-        "started_at": "$training.started_at",
-        "ended_at": "$training.ended_at",
-        "last_iteration": "$last_iteration",
-        "failure": "$failure",
+    told = {
+        "rev": document["rev"],
+        "type": rule.event.value,
+        "at": document["created_at"],
+        "status": rule.target.value,
+        "fence": 0,
+        "attempt": 0,
+        "resume_step": 0,
+        "wanted": document["wanted"],
+        "priority": document["priority"],
+        "deadline": document["deadline"],
+        "checkpoint_step": document["newest_step"] or None,
+        "started_at": None,
+        "ended_at": None,
+        "last_iteration": None,
+        "failure": None,
     }
+    document["events"].append(told)
+    document["outbox"].append(told)
+
+
+def progress(beat: Beat) -> Document:
+    """What a beat says of its run, as expressions; before the first step what was known stays."""
+    fields: Document = {"training.phase": beat.phase.value}
+    if beat.total_steps and beat.step:
+        fields |= {
+            "training.progress": round(min(100.0 * beat.step / beat.total_steps, 100.0), 1),
+            "training.current_step": beat.step,
+            "training.total_steps": beat.total_steps,
+            "training.current_epoch": beat.epoch,
+            "training.total_epochs": {"$max": ["$training.total_epochs", beat.total_epochs]},
+        }
+    if beat.point is not None:
+        fields["point"] = literal(beat.point.model_dump())
+    return fields
 
 
 def literal(value: Any) -> Document:
@@ -143,16 +156,18 @@ def literal(value: Any) -> Document:
     return {"$literal": value}
 
 
-def to_event(document: Document, entry: Document) -> PendingEvent:
-    """An entry of the outbox as the event that is published."""
-    return PendingEvent(
-        JobEvent(
-            uid=document["_id"],
-            name=document["name"],
-            training_mode=document["training_mode"],
-            total_epochs=document["training"]["total_epochs"],
-            **entry,
-        )
+EVENT_FIELDS = {"name": True, "training_mode": True, "training.total_epochs": True}
+"""What `to_event` reads beside an entry."""
+
+
+def to_event(document: Document, entry: Document) -> JobEvent:
+    """An entry of the history or the outbox as the event that is published."""
+    return JobEvent(
+        uid=document["_id"],
+        name=document["name"],
+        training_mode=document["training_mode"],
+        total_epochs=document["training"]["total_epochs"],
+        **entry,
     )
 
 
@@ -169,6 +184,9 @@ def to_record(document: Document) -> JobRecord:
         if pinned
         else None,
         stored_artifacts=stored,
+        resume_step=document["resume_step"],
+        checkpoints=tuple(Checkpoint.model_validate(one) for one in document.get("checkpoints", [])),
+        released=tuple(document["released"]),
     )
 
 
@@ -190,6 +208,10 @@ def to_job(document: Document) -> Job:
         wanted=document["wanted"],
         rev=document["rev"],
         attempt=document["attempt"],
+        priority=document["priority"],
+        deadline=document["deadline"],
+        device=document["device"],
+        retry_of=document["retry_of"],
         failure=Failure.model_validate(document["failure"]) if document["failure"] else None,
         result=Result.model_validate(document["result"]) if document["result"] else None,
         artifacts=document["artifacts"],
