@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
@@ -17,18 +18,23 @@ Json = dict[str, Any]
 
 PAST = ("completed", "failed", "cancelled")
 _QUIET_SECONDS = 30.0
-_UNKNOWN_JOB = 4404
+_REFUSED = {1008, 4401, 4403, 4404}
+"""Close codes that say that another try changes nothing: the key ended or is none, and the job is unknown."""
 
 
 class Client:
-    """Calls the main API at `api_url` and the training monitor at `monitor_url`.
+    """Calls the main API at `api_url` and the training monitor at `monitor_url`, with an API key if given.
 
     Every method raises CommandFailed with the server's own sentence when it refuses.
     """
 
-    def __init__(self, api_url: str, monitor_url: str) -> None:
-        self._http = httpx.Client(base_url=api_url, timeout=90)
-        self._stream_url = monitor_url.replace("http", "ws", 1) + "/ws/training"
+    def __init__(self, api_url: str, monitor_url: str, *, key: str | None = None) -> None:
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        try:
+            self._http = httpx.Client(base_url=api_url.rstrip("/"), headers=self._headers, timeout=90)
+        except (httpx.InvalidURL, UnicodeEncodeError) as error:
+            raise CommandFailed(f"{api_url!r} or the API key cannot be used: {error}") from error
+        self._stream_url = monitor_url.rstrip("/").replace("http", "ws", 1) + "/ws/training"
 
     def __enter__(self) -> Self:
         return self
@@ -50,17 +56,21 @@ class Client:
         created: Json = self._json("POST", "/api/jobs", json=job)["job"]
         return created
 
+    def jobs(self, **filters: Any) -> Json:
+        """A page of the jobs, as GET /api/jobs takes its filters."""
+        return self._json("GET", "/api/jobs", params=filters)
+
     def job(self, uid: str) -> Json:
         """A job as it is now."""
-        return self._json("GET", f"/api/jobs/{uid}")
+        return self._json("GET", _path(uid))
 
-    def logs(self, uid: str) -> list[str]:
+    def logs(self, uid: str) -> Json:
         """The newest lines that the job's training process wrote."""
-        return [line["text"] for line in self._json("GET", f"/api/jobs/{uid}/logs")["lines"]]
+        return self._json("GET", f"{_path(uid)}/logs")
 
     def cancel(self, uid: str) -> Json:
         """Ask for a job's end."""
-        return self._json("POST", f"/api/jobs/{uid}/cancel")
+        return self._json("POST", f"{_path(uid)}/cancel")
 
     def wait_until_past(self, uid: str, *, seconds: float) -> Json:
         """The job once it has ended; CommandFailed when it has not within `seconds`."""
@@ -97,12 +107,15 @@ class Client:
     def _frames(self, uid: str, after: int, deadline: float) -> Iterator[Json]:
         """The frames of one connection; ends when it breaks or stays quiet."""
         try:
-            with connect(f"{self._stream_url}/{uid}?v=1&after={after}", open_timeout=10) as stream:
+            url = f"{self._stream_url}/{quote(uid, safe='')}?v=1&after={after}"
+            with connect(url, open_timeout=10, additional_headers=self._headers) as stream:
                 while time.monotonic() < deadline:
                     yield _received(stream)
         except ConnectionClosed as closed:
-            if closed.rcvd is not None and closed.rcvd.code == _UNKNOWN_JOB:
-                raise CommandFailed(f"The monitor does not know job {uid}.") from closed
+            if closed.rcvd is not None and closed.rcvd.code in _REFUSED:
+                raise CommandFailed(
+                    f"The live stream of job {uid} is refused: {closed.rcvd.reason}"
+                ) from closed
         except (OSError, InvalidHandshake):
             return
 
@@ -112,7 +125,7 @@ class Client:
             raise CommandFailed(f"The artifact {artifact['path']!r} would leave {folder}.")
         target.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
-        with self._http.stream("GET", f"/api/jobs/{uid}/artifacts/{artifact['path']}") as response:
+        with self._http.stream("GET", f"{_path(uid)}/artifacts/{quote(artifact['path'])}") as response:
             _raise_for(response)
             with target.open("wb") as file:
                 for chunk in response.iter_bytes():
@@ -125,11 +138,20 @@ class Client:
     def _json(self, method: str, path: str, **arguments: Any) -> Json:
         try:
             response = self._http.request(method, path, **arguments)
+        except (httpx.ConnectError, httpx.UnsupportedProtocol) as error:
+            raise CommandFailed(
+                f"No Tunedeck answers at {self._http.base_url} ({error}): start it with `tunedeck up`, "
+                "or set TUNEDECK_API_URL."
+            ) from error
         except httpx.HTTPError as error:
             raise CommandFailed(f"{method} {path}: {error!r}") from error
         _raise_for(response)
         decoded: Json = response.json()
         return decoded
+
+
+def _path(uid: str) -> str:
+    return f"/api/jobs/{quote(uid, safe='')}"
 
 
 def _received(stream: ClientConnection) -> Json:
@@ -145,6 +167,8 @@ def _raise_for(response: httpx.Response) -> None:
         detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError):
         detail = response.text[:500]
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        detail = f"{detail} Set TUNEDECK_API_KEY to a key of `tunedeck keys create`."
     raise CommandFailed(
         f"{response.request.method} {response.request.url.path} ({response.status_code}): {detail}"
     )

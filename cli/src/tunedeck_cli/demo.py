@@ -110,7 +110,7 @@ def _why(client: Client, job: Json) -> str:
     failure = job.get("failure") or {}
     said = f"Job {job['uid']} {job['status']}: {failure.get('detail', '')} {failure.get('hint', '')}".strip()
     try:
-        return "\n".join([said, *client.logs(job["uid"])[-15:]])
+        return "\n".join([said, *(line["text"] for line in client.logs(job["uid"])["lines"][-15:])])
     except CommandFailed:
         return said
 

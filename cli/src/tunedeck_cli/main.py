@@ -12,29 +12,32 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from tunedeck_chassis import secrets as deployment_secrets
 from tunedeck_chassis.misprovisioned import Misprovisioned
 from tunedeck_chassis.provisioning import ProvisionSettings
 from tunedeck_chassis.provisioning import provision as provision_servers
-from tunedeck_cli import bundled_model
+from tunedeck_cli import bundled_model, dlq, jobs
 from tunedeck_cli import demo as demonstration
+from tunedeck_cli.backup import backup, restore
 from tunedeck_cli.client import Client
 from tunedeck_cli.errors import CommandFailed
 from tunedeck_cli.home import Home
+from tunedeck_cli.output import console, notes
 from tunedeck_cli.stack import Stack
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Tunedeck: fine-tune and watch.",
 )
 models = typer.Typer(no_args_is_help=True, help="The models on this machine.")
 app.add_typer(models, name="models")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(dlq.app, name="dlq")
+app.command()(backup)
+app.command()(restore)
 
-console = Console(highlight=False)
 INTERRUPTED = 130
 
 
@@ -134,7 +137,7 @@ def main() -> None:
     try:
         app()
     except CommandFailed as error:
-        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        notes.print(str(error), style="red", markup=False, soft_wrap=True)
         sys.exit(1)
 
 

@@ -46,6 +46,11 @@ class Parked:
     letter: DeadLetter | None
     problem: str = ""
 
+    @property
+    def service(self) -> str:
+        """Who parked it, by the subject."""
+        return self.subject.rpartition(".")[2]
+
 
 @dataclass(frozen=True)
 class Replayed:
