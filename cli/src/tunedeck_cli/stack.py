@@ -90,7 +90,8 @@ class Stack:
         self._held.enter_context(self.home.locked())
         try:
             self.ports = ports.choose(self.wanted)
-            self._held.enter_context(self.home.telling(self._addresses()))
+            addresses = {**self._addresses(), "TUNEDECK_API_URL": self.api_url}
+            self._held.enter_context(self.home.telling(addresses))
             secrets.create(self.home.secrets)
             for sentence in ports.differences(self.wanted, self.ports):
                 self._say(sentence)
