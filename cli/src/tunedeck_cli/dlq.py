@@ -96,8 +96,8 @@ async def _dead_letters() -> AsyncIterator[DeadLetters]:
     except (NatsError, OSError) as error:
         raise CommandFailed(
             f"NATS at {installation.place(settings.nats_url)} does not do it: {error!r}. See that it runs "
-            f"and is provisioned, set {installation.NATS_URL}, and where it has users TUNEDECK_SECRETS_DIR to "
-            f"the folder of {OPERATOR!r}."
+            f"and is provisioned, set {installation.NATS_URL}, and, where it has users, TUNEDECK_SECRETS_DIR "
+            f"to the folder of {OPERATOR!r}."
         ) from error
 
 
