@@ -1,13 +1,15 @@
-"""The list of licences names what constraints.txt pins, and says what the installed packages say."""
+"""The lists of licences and pins name what is built in, and say what the installed packages say."""
 
+import re
 from importlib import metadata
 
 import pytest
 
-from scripts.write_licences import DOCUMENT, licence, pinned, rows
+from scripts.write_licences import DOCUMENT, ROOT, licence, pinned, rows
 
 COMMAND = "run `make schemas`, and look at the licences that are new before you commit them"
 LISTED = rows(DOCUMENT.read_text())
+OWN_IMAGES = "tunedeck/"
 
 
 def test_every_pinned_package_is_listed_and_no_other() -> None:
@@ -28,3 +30,18 @@ def test_the_licence_is_what_the_package_says(name: str) -> None:
     if not is_installed_as_pinned(name, version):
         pytest.skip("not installed here as it is pinned")
     assert licence(name) == named, COMMAND
+
+
+def test_every_base_image_is_in_both_papers() -> None:
+    dockerfiles = [
+        path for folder in ("services", "libs", "deploy") for path in (ROOT / folder).rglob("Dockerfile")
+    ]
+    named = {
+        image
+        for path in [*dockerfiles, *ROOT.glob("*.yml")]
+        for image in re.findall(r"^(?:FROM| *image:) (\S+)", path.read_text(), re.MULTILINE)
+        if not image.startswith(OWN_IMAGES)
+    }
+    assert len(named) >= 4
+    for paper in (DOCUMENT, DOCUMENT.with_name("supply-chain.md")):
+        assert {image for image in named if f"`{image}`" not in paper.read_text()} == set(), paper
