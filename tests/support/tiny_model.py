@@ -36,6 +36,27 @@ def build_tiny_model(folder: Path) -> None:
         LlamaForCausalLM(config).save_pretrained(folder)
 
 
+def build_tiny_gpt2(folder: Path) -> None:
+    """A GPT-2 of two layers with dropout, whose steps draw random numbers; the same weights each time."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = GPT2Config(
+        vocab_size=_write_tokenizer(folder),
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        n_positions=128,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        GPT2LMHeadModel(config).save_pretrained(folder)
+
+
 def _write_tokenizer(folder: Path) -> int:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
