@@ -46,7 +46,8 @@ class SecondTrainer(Trainer):
 
     def start(self) -> None:
         """Start, and wait until it asks for jobs."""
-        environment = {**os.environ, **self._stack.service_environment()}
+        login = self._stack.home.login("trainer")
+        environment = {**os.environ, **self._stack.service_environment(), **login}
         environment["TUNEDECK_WORK_DIR"] = str(self._work_dir)
         bound = [sys.executable, "-m", "tunedeck_cli.bound", sys.executable, "-m", "tunedeck_trainer"]
         self._work_dir.mkdir(parents=True)

@@ -14,6 +14,7 @@ class Ports:
     mongo: int = 27017
     api: int = 8000
     monitor: int = 8001
+    nats_health: int = 0
 
 
 ANY = Ports(0, 0, 0, 0)

@@ -11,8 +11,10 @@ from tunedeck_contracts.streams import MAX_PAYLOAD
 REPLICA_SET = "tunedeck"
 
 
-def write_nats_configuration(folder: Path, port: int, store: Path, secrets_folder: Path | None) -> Path:
-    """nats-server's configuration: loopback only, no monitoring port, every ack synced to the disk.
+def write_nats_configuration(
+    folder: Path, port: int, store: Path, secrets_folder: Path | None, health_port: int | None = None
+) -> Path:
+    """nats-server's configuration: loopback only, every ack synced to the disk, its health at its own port.
 
     With the folder of `tunedeck secrets`, only its users may connect. They are files of their own beside the
     one that is returned, as nats-server includes by relative paths alone.
@@ -23,6 +25,8 @@ def write_nats_configuration(folder: Path, port: int, store: Path, secrets_folde
         f"max_payload: {MAX_PAYLOAD}\n"
         f'jetstream {{\n  store_dir: "{store}"\n  sync_interval: always\n}}\n'
     )
+    if health_port is not None:
+        text += f"http: {LOOPBACK}:{health_port}\n"
     if secrets_folder is not None:
         (folder / "users.conf").write_text(permissions.configuration())
         (folder / "nats_keys.conf").write_text(secrets.nats_keys(secrets_folder).read_text())

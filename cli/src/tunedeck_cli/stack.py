@@ -17,7 +17,7 @@ from tunedeck_cli.errors import CommandFailed
 from tunedeck_cli.home import Home
 from tunedeck_cli.ports import LOOPBACK, Ports
 from tunedeck_cli.supervisor import Supervisor
-from tunedeck_cli.supervisor_config import Program, configuration, service_programs
+from tunedeck_cli.supervisor_config import Program, configuration, keeping_programs, service_programs
 from tunedeck_contracts.permissions import PROVISION
 
 START_SECONDS = 120.0
@@ -150,13 +150,14 @@ class Stack:
     def _servers(self) -> list[Program]:
         home = self.home
         nats_configuration = server_commands.write_nats_configuration(
-            home.run, self.ports.nats, home.nats_data, home.secrets
+            home.run, self.ports.nats, home.nats_data, home.secrets, self.ports.nats_health
         )
         keyfile = server_commands.private_keyfile(home.run, home.secrets)
         mongod = server_commands.mongod_command(self.ports.mongo, home.mongo_data, keyfile)
         return [
             Program("nats", server_commands.nats_command(nats_configuration), priority=10),
             Program("mongod", mongod, priority=10),
+            *keeping_programs(home, self.ports.nats_health),
         ]
 
     def _wait_until_well(self, deadline: float) -> None:

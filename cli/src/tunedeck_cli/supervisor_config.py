@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunedeck_cli.home import Home
+from tunedeck_contracts.permissions import PROVISION
 
 SERVICES = ("catalog", "jobs", "telemetry", "trainer", "gateway")
 
@@ -27,6 +28,16 @@ def service_programs(home: Home) -> list[Program]:
     return [
         Program(name, [sys.executable, "-m", f"tunedeck_{name}"], priority=30, environment=home.login(name))
         for name in SERVICES
+    ]
+
+
+def keeping_programs(home: Home, nats_health: int) -> list[Program]:
+    """What keeps nats-server well: its streams are made again when its store was lost, and it is healed."""
+    keeper = [sys.executable, "-m", "tunedeck_chassis.keeper"]
+    watch = [sys.executable, "-m", "tunedeck_cli.nats_watch", str(nats_health), str(home.socket)]
+    return [
+        Program("keeper", keeper, priority=20, environment=home.login(PROVISION)),
+        Program("nats-watch", watch, priority=20),
     ]
 
 

@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI, Request, Response
 
 from tests.support.jobs_service import Service, body
+from tunedeck_chassis.disk_guard import DiskGuard
 from tunedeck_gateway import errors
 from tunedeck_gateway.access.keys import Keys
 from tunedeck_gateway.access.repository import KeyRepository, TicketRepository
@@ -28,7 +29,8 @@ async def http(service: Service) -> AsyncIterator[httpx.AsyncClient]:
     settings = GatewaySettings()
     keys = Keys(KeyRepository(service.client, settings.gateway_database), settings.key_cache_seconds)
     tickets = Tickets(TicketRepository(service.client, settings.gateway_database))
-    app.state.gateway = Gateway(settings, service.bus, service.blobs, no_problem, keys, tickets)
+    disk = DiskGuard(service.client[settings.gateway_database], 0)
+    app.state.gateway = Gateway(settings, service.bus, service.blobs, no_problem, keys, tickets, disk)
     app.include_router(jobs.router)
     app.include_router(training.router)
     errors.install(app)

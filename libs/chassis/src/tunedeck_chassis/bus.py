@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 import structlog
@@ -178,6 +179,20 @@ class Bus:
         except (TimeoutError, NatsError, OSError) as error:
             raise Unavailable(f"NATS does not say what {stream.name} keeps: {error!r}.") from error
         return found.data
+
+    async def made_at(self, stream: Stream) -> datetime:
+        """When the stream was made, to the millisecond: a new one is another one, and empty.
+
+        Raises:
+            Unavailable: NATS does not say, or has no such stream.
+        """
+        try:
+            made = (await self._broker.connection.jetstream().stream_info(stream.name)).created
+        except (TimeoutError, NatsError, OSError) as error:
+            raise Unavailable(f"NATS does not say when {stream.name} was made: {error!r}.") from error
+        assert made is not None
+        # As MongoDB keeps times.
+        return made.replace(microsecond=made.microsecond // 1000 * 1000)
 
     async def subscribe(self, subject: str, callback: Callable[[Msg], Awaitable[None]]) -> Subscription:
         """A core subscription: live only, nothing is kept for it."""

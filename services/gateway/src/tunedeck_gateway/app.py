@@ -12,6 +12,7 @@ from tunedeck_chassis import mongo
 from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
 from tunedeck_chassis.broker import create_broker
 from tunedeck_chassis.bus import Bus
+from tunedeck_chassis.disk_guard import DiskGuard
 from tunedeck_chassis.service import started
 from tunedeck_gateway import errors, openapi
 from tunedeck_gateway.access.cors import Cors
@@ -82,6 +83,7 @@ def create_app(settings: GatewaySettings, monitor_port: int) -> PortSwitch:
         partial(mongo.problem, client),
         Keys(KeyRepository(client, settings.gateway_database), settings.key_cache_seconds),
         Tickets(stored_tickets),
+        DiskGuard(client[settings.gateway_database], settings.least_free_bytes),
     )
     limits = Limits(client, settings) if is_on(settings.limits, settings) else None
 

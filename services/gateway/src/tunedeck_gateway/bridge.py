@@ -4,11 +4,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.responses import StreamingResponse
 
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_chassis.bus import Bus, RawReply
+from tunedeck_chassis.disk_guard import DiskGuard
 from tunedeck_contracts.errors import ErrorReply
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.rpc import Rpc
@@ -31,6 +32,7 @@ class Gateway:
     database_problem: Callable[[], Awaitable[str | None]]
     keys: Keys
     tickets: Tickets
+    disk: DiskGuard
 
 
 async def gateway_of(request: Request) -> Gateway:
@@ -80,3 +82,12 @@ def documented(rpc: Rpc[Any, Any], *errors: int) -> dict[str, Any]:
         "status_code": rpc.status,
         "responses": error_responses(*errors, 503),
     }
+
+
+async def _room(request: Request) -> None:
+    await (await gateway_of(request)).disk.check()
+
+
+def taking_in(rpc: Rpc[Any, Any], *errors: int) -> dict[str, Any]:
+    """As `documented`, for a route that takes in something new: it is refused before the disk is full."""
+    return {**documented(rpc, *errors, 507), "dependencies": [Depends(_room)]}

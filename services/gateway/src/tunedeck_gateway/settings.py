@@ -36,6 +36,11 @@ class GatewaySettings(ServiceSettings):
     max_body_bytes: int = Field(
         default=1_048_576, ge=1, description="Largest body that is taken where none brings a file."
     )
+    least_free_bytes: int = Field(
+        default=536_870_912,
+        ge=0,
+        description="Uploads and new jobs are refused while less of MongoDB's disk is free; 0 for never.",
+    )
     gateway_database: str = Field(
         default="tunedeck_gateway", description="MongoDB database of API keys, tickets and counters."
     )

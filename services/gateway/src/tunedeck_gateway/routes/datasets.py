@@ -26,7 +26,7 @@ from tunedeck_contracts.datasets import (
 from tunedeck_contracts.errors import ErrorReply
 from tunedeck_contracts.ids import checked_id
 from tunedeck_contracts.tokens import DEFAULT_MAX_LENGTH
-from tunedeck_gateway.bridge import Gateway, answer, documented, gateway_of, respond
+from tunedeck_gateway.bridge import Gateway, answer, documented, gateway_of, respond, taking_in
 from tunedeck_gateway.intake import Intake, read_json, validated
 from tunedeck_gateway.openapi import error_responses
 from tunedeck_gateway.routes.uploads import described_body, is_json
@@ -39,7 +39,7 @@ Uid = Annotated[
     Path(description="A dataset's `uid` or its `id`.", examples=["dataset_1751023766790_b0zqofldb"]),
 ]
 
-_CREATE = documented(rpc.DATASET_CREATE, 400, 404, 409, 413, 415)
+_CREATE = taking_in(rpc.DATASET_CREATE, 400, 404, 409, 413, 415)
 _CREATE["responses"][400]["model"] = RefusedUpload | ErrorReply
 _FORM_FIELDS = {
     "name": {"type": "string", "maxLength": 200, "description": "The file's name when absent."},

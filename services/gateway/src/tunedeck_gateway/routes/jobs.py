@@ -30,7 +30,7 @@ from tunedeck_contracts.job_lists import (
 )
 from tunedeck_contracts.jobs import CreateJob, GetArtifact, GetJob, SubmitJob
 from tunedeck_contracts.telemetry import ListLogs
-from tunedeck_gateway.bridge import Gateway, answer, documented, gateway_of
+from tunedeck_gateway.bridge import Gateway, answer, documented, gateway_of, taking_in
 from tunedeck_gateway.openapi import error_responses
 
 router = APIRouter(prefix="/api/jobs", tags=["Jobs"])
@@ -57,7 +57,7 @@ async def list_jobs(gateway: Here, page: Page) -> Response:
     return await answer(gateway, rpc.JOB_LIST, ListJobs(**page.model_dump()))
 
 
-@router.post("", **documented(rpc.JOB_CREATE, 409))
+@router.post("", **taking_in(rpc.JOB_CREATE, 409))
 async def create_job(
     gateway: Here, request: Request, job: CreateJob, idempotency_key: IdempotencyKey = None
 ) -> Response:
@@ -145,7 +145,7 @@ async def resume_job(gateway: Here, uid: Uid) -> Response:
     return await answer(gateway, rpc.JOB_RESUME, ResumeJob(uid=checked_id("job", uid)))
 
 
-@router.post("/{uid}/retry", **documented(rpc.JOB_RETRY, 404, 409))
+@router.post("/{uid}/retry", **taking_in(rpc.JOB_RETRY, 404, 409))
 async def retry_job(
     gateway: Here,
     request: Request,

@@ -8,7 +8,7 @@ from tunedeck_contracts import rpc
 from tunedeck_contracts.datasets import CheckStoredUpload, CheckUpload, RefusedUpload
 from tunedeck_contracts.errors import ErrorReply
 from tunedeck_contracts.message import Message
-from tunedeck_gateway.bridge import Gateway, answer, documented, gateway_of, respond
+from tunedeck_gateway.bridge import Gateway, answer, gateway_of, respond, taking_in
 from tunedeck_gateway.intake import Intake, read_json
 from tunedeck_gateway.uploads import FileUpload
 
@@ -45,7 +45,7 @@ def _schema(message: type[Message]) -> dict[str, Any]:
     return schema
 
 
-_PREVIEW = documented(rpc.UPLOAD_CHECK, 400, 404, 413, 415)
+_PREVIEW = taking_in(rpc.UPLOAD_CHECK, 400, 404, 413, 415)
 _PREVIEW["responses"][400]["model"] = RefusedUpload | ErrorReply
 
 

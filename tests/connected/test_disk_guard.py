@@ -1,0 +1,79 @@
+"""The disk guard on a real MongoDB, which tells how full its disk is."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from tests.e2e.api import rows_csv
+from tunedeck_chassis import disk_guard, mongo
+from tunedeck_chassis.disk_guard import DiskGuard
+from tunedeck_chassis.mongo import Client
+from tunedeck_chassis.settings import ServiceSettings
+from tunedeck_contracts.errors import InsufficientStorage
+from tunedeck_gateway import errors
+from tunedeck_gateway.bridge import Gateway
+from tunedeck_gateway.routes import datasets, jobs, uploads
+
+MORE_THAN_ANY_DISK = 2**62
+
+
+@pytest.fixture
+async def client(mongo_url: str) -> AsyncIterator[Client]:
+    connected = mongo.connect(ServiceSettings(mongo_url=mongo_url))
+    await connected["tunedeck_gateway"]["tickets"].create_index("at")
+    yield connected
+    await connected.close()
+
+
+async def test_nothing_is_taken_in_below_the_least_free_bytes(client: Client) -> None:
+    await DiskGuard(client["tunedeck_gateway"], 1).check()
+    with pytest.raises(InsufficientStorage, match="MB left, and 4398046511104 MB are kept free"):
+        await DiskGuard(client["tunedeck_gateway"], MORE_THAN_ANY_DISK).check()
+
+
+async def test_freed_space_is_seen(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    guard = DiskGuard(client["tunedeck_gateway"], MORE_THAN_ANY_DISK)
+    with pytest.raises(InsufficientStorage):
+        await guard.check()
+    guard._least = 1
+    guard._free = 0
+    with pytest.raises(InsufficientStorage):
+        await guard.check()
+    monkeypatch.setattr(disk_guard, "BELIEVED_SECONDS", 0.0)
+    await guard.check()
+
+
+async def test_a_database_that_is_away_is_for_others_to_tell() -> None:
+    away = mongo.connect(ServiceSettings(mongo_url="mongodb://127.0.0.1:1"))
+    await DiskGuard(away["tunedeck_gateway"], MORE_THAN_ANY_DISK).check()
+    await away.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/api/preview-csv", {"files": {"file": ("rows.csv", rows_csv(3))}}),
+        ("/api/datasets", {"files": {"file": ("rows.csv", rows_csv(3))}}),
+        (
+            "/api/jobs",
+            {"json": {"name": "A job", "configuration": {"model": {"uid": "m"}, "dataset": {"uid": "d"}}}},
+        ),
+        ("/api/jobs/job_1/retry", {"json": {}}),
+    ],
+)
+async def test_uploads_and_new_jobs_are_refused_with_507(
+    client: Client, path: str, sent: dict[str, object]
+) -> None:
+    app = FastAPI()
+    disk = DiskGuard(client["tunedeck_gateway"], MORE_THAN_ANY_DISK)
+    # Refused before anything else is needed: there is no bus, and no place for a file.
+    app.state.gateway = Gateway(None, None, None, None, None, None, disk)  # type: ignore[arg-type]
+    for router in (uploads.router, datasets.router, jobs.router):
+        app.include_router(router)
+    errors.install(app)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+        answer = await http.post(path, **sent)  # type: ignore[arg-type]
+    assert (answer.status_code, answer.json()["error_type"]) == (507, "InsufficientStorage")
+    assert "nothing new is taken in" in answer.json()["detail"]
