@@ -38,6 +38,14 @@ OTHERS = (
     Setting(
         "TUNEDECK_HOME", ".tunedeck", "Folder of the embedded stack: its data, logs, models and adapters."
     ),
+    Setting(
+        "TUNEDECK_API_URL",
+        "",
+        "The `tunedeck` command's: the main API; the stack that runs here when absent.",
+    ),
+    Setting(
+        "TUNEDECK_API_KEY", "", "The `tunedeck` command's: the key that it sends, where one is asked for."
+    ),
     Setting("HF_TOKEN", "", "huggingface_hub's own: opens gated models."),
     Setting("HF_ENDPOINT", "https://huggingface.co", "huggingface_hub's own: where the Hub is."),
     Setting("HF_HOME", "~/.cache/huggingface", "huggingface_hub's own: where it keeps what it downloads."),
