@@ -15,10 +15,12 @@ from tunedeck_jobs.listing import Listing
 from tunedeck_jobs.mode import Modes
 from tunedeck_jobs.queue import Queue
 from tunedeck_jobs.relay import Relay
+from tunedeck_jobs.repository.histories import Histories
 from tunedeck_jobs.repository.jobs import JobRepository
 from tunedeck_jobs.repository.lists import JobLists
 from tunedeck_jobs.repository.mode import ModeRepository
 from tunedeck_jobs.repository.trainers import TrainerRepository
+from tunedeck_jobs.republishing import Republishing
 from tunedeck_jobs.resolving import Resolver
 from tunedeck_jobs.settings import JobsSettings
 from tunedeck_jobs.steering import Steering
@@ -57,6 +59,7 @@ class JobsService:
         self.deletion = Deletion(self.repository, self.checkpoints, self.blobs, self.bus, self.relay)
         self.modes = Modes(mode_repository)
         self.queue = Queue(self.repository, self.trainers, self.blobs, self.relay, settings)
+        self.republishing = Republishing(Histories(self.client, database), self.bus)
         self.sweep = Sweep(self.repository, self.queue, self.relay, settings, self._contact)
         parts = ("creation", "steering", "jobs", "listing", "deletion", "modes", "queue", "checkpoints")
         for part in parts:
@@ -82,5 +85,5 @@ class JobsService:
 async def serve(settings: JobsSettings) -> None:
     """Run the service until a signal."""
     service = JobsService(settings)
-    loops = [service.relay.run, service.sweep.run, service.deletion.run]
+    loops = [service.relay.run, service.republishing.run, service.sweep.run, service.deletion.run]
     await run(service.broker, prepare=service.prepare, loops=loops, close=service.client.close)
