@@ -8,14 +8,17 @@ from typing import Any
 import nats
 
 from tests.support.servers import provision
+from tunedeck_chassis.blobs import ORPHAN_AGE
 from tunedeck_chassis.service import started
 from tunedeck_contracts import subjects
+from tunedeck_contracts.checkpoints import Checkpoint, RegisterCheckpoint, StoredBlob
 from tunedeck_contracts.datasets import ResolvedDataset
 from tunedeck_contracts.events import JobEvent
 from tunedeck_contracts.failures import FailureCode, failure
-from tunedeck_contracts.jobs import JobCreated, Result, StoredArtifact, SubmitJob
+from tunedeck_contracts.jobs import JobCreated, Phase, Result, StoredArtifact, SubmitJob, Wanted
+from tunedeck_contracts.message import utc_now
 from tunedeck_contracts.models import ResolvedModel
-from tunedeck_contracts.runs import Claim, Outcome, Report
+from tunedeck_contracts.runs import Beat, Claim, Outcome, Report
 from tunedeck_jobs.app import JobsService
 from tunedeck_jobs.resolving import Resolution
 from tunedeck_jobs.settings import JobsSettings
@@ -67,6 +70,41 @@ class Service(JobsService):
         run = (await self.queue.claim(claim())).run
         assert run is not None and run.job_uid == created.job_uid
         return run.job_uid, run.fence
+
+    async def beat(self, uid: str, fence: int, **more: Any) -> Wanted:
+        """What a person wants of a run that says that it lives."""
+        return (await self.queue.beat(Beat(job_uid=uid, fence=fence, phase=Phase.TRAINING, **more))).wanted
+
+    async def checkpoint(self, uid: str, fence: int, step: int, loss: float | None = None) -> Checkpoint:
+        """A run's checkpoint, stored as a trainer stores it and registered."""
+        made = await self.stored_checkpoint(fence, step, loss)
+        await self.checkpoints.register(RegisterCheckpoint(job_uid=uid, fence=fence, checkpoint=made))
+        return made
+
+    async def stored_checkpoint(self, fence: int, step: int, loss: float | None = None) -> Checkpoint:
+        """A checkpoint whose file expires unless it is registered."""
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"state of step %d" % step
+
+        blob = await self.blobs.put(pieces(), filename="checkpoint", keep_for=ORPHAN_AGE)
+        stored = StoredBlob(id=blob.id, sha256=blob.sha256, bytes=blob.size)
+        return Checkpoint(
+            step=step,
+            iteration=step,
+            fence=fence,
+            blob=stored,
+            validation_loss=loss,
+            created_at=utc_now(),
+        )
+
+    async def file_of(self, checkpoint: Checkpoint) -> str:
+        """Whether a checkpoint's file is 'kept', 'expiring' or 'gone'."""
+        files = self.client[f"{self.settings.jobs_database}_blobs"]["fs.files"]
+        found = await files.find_one({"_id": checkpoint.blob.id})
+        if found is None:
+            return "gone"
+        return "expiring" if "expires_at" in found["metadata"] else "kept"
 
     async def ended(self, outcome: Outcome = Outcome.COMPLETED, loss: float = 1.0, **more: object) -> str:
         """A job whose run has ended."""
@@ -121,8 +159,8 @@ def request(*, key: str | None = None, owner: str = "", **more: Any) -> SubmitJo
     return SubmitJob.model_validate({"job": body(**more), "owner": owner, "idempotency_key": key})
 
 
-def claim(worker: str = "trainer_1") -> Claim:
-    return Claim(worker=worker, claim_id=uuid.uuid4().hex, devices=["cpu"])
+def claim(worker: str = "trainer_1", device: str = "cpu") -> Claim:
+    return Claim(worker=worker, claim_id=uuid.uuid4().hex, devices=[device])
 
 
 def report(
