@@ -1,0 +1,29 @@
+"""`python -m tests.images.tiny_job URL KEY`: what a user does, with a key; prints the job at its end."""
+
+import json
+import sys
+
+import httpx
+
+from tests.e2e.api import Api, ended, rows_csv
+
+SECONDS = 240.0
+
+
+def main(url: str, key: str) -> None:
+    """Upload, train, and read the points."""
+    assert httpx.get(f"{url}/api/jobs").status_code == 401
+    api = Api(url, url)
+    api.main.headers["Authorization"] = f"Bearer {key}"
+    upload = api.preview(rows_csv(12))
+    assert upload.status_code == 200, upload.text
+    job = api.create_job(upload.json()["upload_id"], max_steps=3, max_length=64, validation_rows=2)
+    done = api.wait(job["uid"], ended, SECONDS)
+    losses = api.main.get("/api/training/losses", params={"job_id": job["uid"]})
+    assert losses.status_code == 200, losses.text
+    health = api.main.get("/api/health").json()
+    print(json.dumps({"job": done, "losses": losses.json(), "health": health}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
