@@ -2,16 +2,25 @@
 
 import re
 import tomllib
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tunedeck_contracts.channels import SERVICES
+
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
 DOCUMENT = ROOT / "docs" / "licences.md"
 HEADING = "## Python packages\n"
+OWN = {
+    f"tunedeck-{path.parent.name}": path
+    for pattern in ("libs/*/pyproject.toml", "services/*/pyproject.toml", "cli/pyproject.toml")
+    for path in ROOT.glob(pattern)
+}
+"""The pyproject.toml of each of our distributions."""
 
 ABOUT = """As each package's metadata say, of what `constraints.txt` pins. What is part of *services* is in an
 image of some service, *embedded stack* comes with `make up`, *tools and tests* are in nothing that is
@@ -46,10 +55,8 @@ def licence(name: str) -> str:
 
 def table(known: dict[str, tuple[str, str]]) -> str:
     """One row a package, sorted by name; what is not installed here keeps what is `known` of it."""
-    of_services = _needed(
-        *(one for path in ROOT.glob("services/*/pyproject.toml") for one in _asked_for(path))
-    )
-    of_command = _needed(*_asked_for(ROOT / "cli" / "pyproject.toml")) - of_services
+    of_services = needed(*(f"tunedeck-{service}" for service in SERVICES))
+    of_command = needed("tunedeck-cli") - of_services
     rows = ["| package | version | licence | part of |", "|---|---|---|---|"]
     for name, version in sorted(pinned().items()):
         key = canonicalize_name(name)
@@ -77,14 +84,14 @@ def _licence(name: str, known: dict[str, tuple[str, str]]) -> str:
         return known[name][1]
 
 
-def _asked_for(project: Path) -> list[str]:
+def asked_for(project: Path) -> list[str]:
     """What a pyproject.toml asks for, extras included. Installed metadata are those of the last set-up."""
     told = tomllib.loads(project.read_text())["project"]
     optional = told.get("optional-dependencies", {}).values()
     return [*told["dependencies"], *(one for listed in optional for one in listed)]
 
 
-def _needed(*requirements: str) -> set[str]:
+def needed(*requirements: str) -> set[str]:
     """What is asked for, what that asks for, and so on, as far as it is installed here."""
     needed: set[tuple[str, str]] = set()
     waiting = [(Requirement(one), "") for one in requirements]
@@ -96,13 +103,16 @@ def _needed(*requirements: str) -> set[str]:
         for into in wanted.extras or {""}:
             if (name, into) not in needed:
                 needed.add((name, into))
-                waiting += [(Requirement(one), into) for one in _requires(name)]
+                waiting += [(one, into) for one in _requires(name)]
     return {name for name, _ in needed}
 
 
-def _requires(name: str) -> list[str]:
+@cache
+def _requires(name: str) -> list[Requirement]:
+    if name in OWN:
+        return [Requirement(one) for one in asked_for(OWN[name])]
     try:
-        return metadata.requires(name) or []
+        return [Requirement(one) for one in metadata.requires(name) or []]
     except metadata.PackageNotFoundError:
         return []
 

@@ -3,9 +3,13 @@
 import ast
 import re
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
+
+from scripts.write_licences import OWN, needed
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("gateway", "catalog", "jobs", "trainer", "telemetry")
@@ -13,6 +17,7 @@ ROOMS = ("__main__.py", "app.py", "settings.py", "py.typed")
 SUBJECT = re.compile(r"""["'](?:rpc\.|dlq\.|job\.(?:start|event)\b|training\.(?:loss|resources|log|\*)\b)""")
 TRAINING_LIBRARIES = {"torch", "transformers", "peft", "accelerate", "safetensors"}
 LONGEST_FILE = 300
+DISTRIBUTIONS = metadata.packages_distributions()
 
 
 def sources(folder: str) -> list[Path]:
@@ -77,6 +82,33 @@ def test_arrows_run_one_way(service: str) -> None:
             assert f"{package}.handlers" not in names and f"{package}.app" not in names, path
         if path.parent.name != "repository" and path.name not in ("repository.py", "documents.py"):
             assert not any(name == "bson" for name in packages(path)), path
+
+
+def test_app_alone_builds_adapters() -> None:
+    """A service's `app.py`, and the gateway's command for keys, which is a program of its own."""
+    for service in SERVICES:
+        for path in sources(f"services/{service}/src"):
+            builds = re.search(r"\b(?:mongo\.connect|create_broker)\(", path.read_text())
+            assert not builds or path.name in ("app.py", "keys.py"), path
+
+
+def test_settings_alone_read_the_environment() -> None:
+    """A crash point is armed from outside; the trainer's child gets a part of what its parent has."""
+    for folder in ("libs", "services"):
+        for path in sources(folder):
+            reads = re.search(r"\bos\.(?:environ|getenv)\b", path.read_text())
+            assert not reads or path.name in ("crash_points.py", "process.py"), path
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_an_image_has_what_its_distribution_imports(own: str) -> None:
+    """Installed alone: by what its pyproject.toml asks for, and what that asks for."""
+    asked = needed(own)
+    for path in OWN[own].parent.rglob("src/**/*.py"):
+        for name in packages(path) - set(sys.stdlib_module_names):
+            # An editable distribution is not among them by its package; it has the package's name.
+            distributions = {canonicalize_name(one) for one in DISTRIBUTIONS.get(name, [name])}
+            assert distributions & asked, f"{path} imports {name}, which {OWN[own]} does not bring"
 
 
 def test_subjects_are_typed_in_one_file_only() -> None:
