@@ -28,7 +28,7 @@ PACKAGES = ("fastapi", "uvicorn", "uvloop", "httptools", "nats-py", "nats-server
 def measure() -> list[Measurement]:
     """The rate at 32 connections, and the 99th percentile that goes with it."""
     with running_stack({"TUNEDECK_AUTH": "on"}) as stack, one_process(stack) as peer_url:
-        key = asyncio.run(_make_key(stack.mongo_url))
+        key = asyncio.run(_make_key(stack))
         path = f"/api/jobs/{_create_job(stack.api_url, key)}"
         _assert_same(f"{stack.api_url}{path}", f"{peer_url}{path}", key)
         for url in (stack.api_url, peer_url):
@@ -64,7 +64,7 @@ def measure() -> list[Measurement]:
 def one_process(stack: Stack) -> Iterator[str]:
     """The peer on the stack's own mongod; its address."""
     port = ports.free_port()
-    environment = {**os.environ, **stack.service_environment()}
+    environment = {**os.environ, **stack.service_environment(), **stack.home.login("jobs")}
     process = subprocess.Popen([sys.executable, "-m", "bench.one_process", str(port)], env=environment)
     try:
         wait_for("the peer", lambda: ports.accepts(port))
@@ -74,12 +74,11 @@ def one_process(stack: Stack) -> Iterator[str]:
         process.wait()
 
 
-async def _make_key(mongo_url: str) -> dict[str, str]:
+async def _make_key(stack: Stack) -> dict[str, str]:
     """A key in the stack's own mongod; the header that carries it."""
-    settings = GatewaySettings(mongo_url=mongo_url)
-    client = mongo.connect(settings)
+    client = mongo.connect(stack.settings("gateway"))
     key, token = make_key("benchmark", Scope.WRITE, expires_at=None)
-    await KeyRepository(client, settings.gateway_database).insert(key)
+    await KeyRepository(client, GatewaySettings().gateway_database).insert(key)
     await client.close()
     return {"Authorization": f"Bearer {token}"}
 

@@ -27,10 +27,10 @@ JSON = "application/json"
 def create_app() -> FastAPI:
     """One route."""
     app = FastAPI()
-    settings, gateway = JobsSettings(), GatewaySettings()
-    client = mongo.connect(settings)
-    jobs = JobRepository(client, settings.jobs_database)
-    keys = Keys(KeyRepository(client, gateway.gateway_database), gateway.key_cache_seconds)
+    settings = JobsSettings()
+    gateway = GatewaySettings(mongo_user="gateway", secrets_dir=settings.secrets_dir.parent / "gateway")
+    jobs = JobRepository(mongo.connect(settings), settings.jobs_database)
+    keys = Keys(KeyRepository(mongo.connect(gateway), gateway.gateway_database), gateway.key_cache_seconds)
 
     async def key_id(request: Request) -> str:
         return (await keys.authenticate(request.headers.get("authorization"))).id

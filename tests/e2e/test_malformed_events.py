@@ -4,30 +4,31 @@ import asyncio
 import uuid
 from typing import Any
 
-import nats
 import pytest
 
 from tests.e2e.api import Api
+from tunedeck_chassis.connection import connect
+from tunedeck_chassis.dead_letters import DeadLetters
+from tunedeck_cli.stack import Stack
 from tunedeck_contracts import subjects
+from tunedeck_contracts.permissions import OPERATOR
 from tunedeck_contracts.subjects import TrainingKind
 from tunedeck_contracts.telemetry import DeadLetter
 
 PARKED_WITHIN = 15
 
 
-async def parked_after_publishing(nats_url: str, subject: str, body: bytes) -> DeadLetter:
+async def parked_after_publishing(stack: Stack, subject: str, body: bytes) -> DeadLetter:
     """Publish, then wait for the dead letter of this subject."""
-    client = await nats.connect(nats_url)
+    client = await connect(stack.settings(OPERATOR), OPERATOR)
     try:
-        jetstream = client.jetstream()
-        letters = await jetstream.subscribe(subjects.DEAD_LETTERS, stream="DLQ", ordered_consumer=True)
-        await jetstream.publish(subject, body)
+        await client.jetstream().publish(subject, body)
         async with asyncio.timeout(PARKED_WITHIN):
             while True:
-                message = await letters.next_msg(timeout=PARKED_WITHIN)
-                letter = DeadLetter.model_validate_json(message.data)
-                if letter.subject == subject:
-                    return letter
+                async for parked in DeadLetters(client).all():
+                    if parked.letter is not None and parked.letter.subject == subject:
+                        return parked.letter
+                await asyncio.sleep(0.05)
     finally:
         await client.close()
 
@@ -39,14 +40,14 @@ def test_it_is_parked_at_its_first_delivery(
 ) -> None:
     uid = uuid.uuid4().hex
     subject = subjects.training_event(kind, uid) if kind else subjects.job_event(uid)
-    letter = asyncio.run(parked_after_publishing(stack.stack.nats_url, subject, body))
+    letter = asyncio.run(parked_after_publishing(stack.stack, subject, body))
     assert (letter.service, letter.deliveries) == ("telemetry", 1)
     assert api.main.get("/api/health").status_code == 200
 
 
 def test_a_wake_up_carries_no_state_so_any_body_wakes(api: Api, stack: Any) -> None:
     async def wake() -> None:
-        client = await nats.connect(stack.stack.nats_url)
+        client = await connect(stack.stack.settings("jobs"), "jobs")
         await client.jetstream().publish(subjects.JOB_START, b"\xff")
         await client.close()
 

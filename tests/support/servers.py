@@ -7,12 +7,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nats
 from nats.errors import Error as NatsError
 
 from tunedeck_chassis import replica_set
-from tunedeck_chassis.provisioning import provision_streams
+from tunedeck_chassis.mongo_users import MONGO_USERS
+from tunedeck_chassis.provisioning import ProvisionSettings, provision_streams
 from tunedeck_chassis.settings import ServiceSettings
 from tunedeck_cli import ports, server_commands
 
@@ -107,6 +109,12 @@ class Server(ABC):
         if self._process.poll() is not None:
             raise RuntimeError(f"{self.name} ended with {self._process.returncode}:\n{self.log[-2000:]}")
         return ports.accepts(self.port)
+
+
+def settings_of(user: str, secrets: Path, **given: Any) -> ProvisionSettings:
+    """One user's settings, of servers that were started with this folder of `tunedeck secrets`."""
+    as_mongo_user = {"mongo_user": user} if user in MONGO_USERS else {}
+    return ProvisionSettings(secrets_dir=secrets / user, users_dir=secrets, **as_mongo_user, **given)
 
 
 class NatsServer(Server):

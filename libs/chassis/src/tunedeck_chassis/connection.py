@@ -52,6 +52,9 @@ async def connect(settings: ServiceSettings, user: str) -> Client:
         name=user,
         inbox_prefix=inbox(user),
         allow_reconnect=False,
+        # Or nats-py tries for two minutes.
+        max_reconnect_attempts=1,
+        reconnect_time_wait=0.25,
         connect_timeout=2,
         error_cb=_on_error,
         nkeys_seed_str=None if seed is None else seed.get_secret_value(),

@@ -2,7 +2,6 @@
 
 import ipaddress
 import time
-from typing import Any
 
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
@@ -65,20 +64,20 @@ class _ReplicaSet:
 
     def _is_ready(self) -> bool:
         try:
-            with self._client(**login(self._settings)) as client:
+            with self._client(self._settings) as client:
                 return self._is_writable(client)
         except OperationFailure as error:
             if error.code != _AUTHENTICATION_FAILED:
                 raise
         # While there is no user, mongod lets who comes from its own machine make the first.
-        with self._client() as client:
+        with self._client(self._settings.model_copy(update={"mongo_user": None})) as client:
             if self._is_writable(client):
                 self._changes += create_first_user(client, self._settings)
         return False
 
-    def _client(self, **options: Any) -> MongoClient[Document]:
+    def _client(self, settings: ServiceSettings) -> MongoClient[Document]:
         return MongoClient(
-            self._host, self._port, directConnection=True, serverSelectionTimeoutMS=1000, **options
+            self._host, self._port, directConnection=True, serverSelectionTimeoutMS=1000, **login(settings)
         )
 
     def _is_writable(self, client: MongoClient[Document]) -> bool:

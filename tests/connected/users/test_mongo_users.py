@@ -1,0 +1,122 @@
+"""What MongoDB itself refuses to each user, to who is none, and what provisioning makes and changes."""
+
+import shutil
+from pathlib import Path
+
+import pymongo
+import pytest
+from pymongo.errors import OperationFailure
+
+from tests.support.servers import MongoServer, settings_of
+from tunedeck_chassis import mongo, mongo_users, replica_set, secrets
+from tunedeck_chassis.blobs import BLOBS_DATABASE
+from tunedeck_chassis.misprovisioned import Misprovisioned
+from tunedeck_chassis.mongo_users import MONGO_USERS, provision_users
+from tunedeck_contracts.channels import SERVICES
+
+pytestmark = pytest.mark.connected
+
+UNAUTHORIZED = 13
+DATABASES = {f"tunedeck_{service}" for service in SERVICES} | {BLOBS_DATABASE, "admin", "local", "config"}
+
+
+@pytest.fixture(scope="module")
+def provisioned(guarded_mongo: MongoServer, folder: Path) -> MongoServer:
+    """With its users; the first is made from the server's own machine."""
+    settings = settings_of("provision", folder, mongo_url=guarded_mongo.url)
+    changes = replica_set.prepare(settings)
+    assert [change.split(" on ")[0] for change in changes] == [
+        "replica set tunedeck initiated",
+        "MongoDB user provision made",
+    ]
+    others = [user for user in MONGO_USERS if user != mongo_users.PROVISION]
+    assert provision_users(settings, folder) == [f"MongoDB user {user} made" for user in others]
+    return guarded_mongo
+
+
+def client_of(user: str, server: MongoServer, folder: Path) -> pymongo.MongoClient[mongo.Document]:
+    settings = settings_of(user, folder, mongo_url=server.url)
+    return pymongo.MongoClient(server.url, **mongo.login(settings))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_has_its_own_database_and_the_blobs(
+    service: str, provisioned: MongoServer, folder: Path
+) -> None:
+    own = {database for _, database in MONGO_USERS[service]}
+    assert own <= {f"tunedeck_{service}", BLOBS_DATABASE}
+    with client_of(service, provisioned, folder) as client:
+        for database in own:
+            rows = client[database]["rows"]
+            rows.create_index("number")
+            rows.insert_one({"number": 1})
+            assert rows.find_one({"number": 1}) is not None
+        for database in DATABASES - own:
+            with pytest.raises(OperationFailure) as reading:
+                client[database]["rows"].find_one()
+            with pytest.raises(OperationFailure) as writing:
+                client[database]["rows"].insert_one({})
+            assert (reading.value.code, writing.value.code) == (UNAUTHORIZED, UNAUTHORIZED), database
+        for command in ("shutdown", "usersInfo", "replSetGetStatus", "getLog"):
+            with pytest.raises(OperationFailure) as refused:
+                client.admin.command(command, 1)
+            assert refused.value.code == UNAUTHORIZED, command
+
+
+def test_who_provisions_reads_no_data(provisioned: MongoServer, folder: Path) -> None:
+    with client_of("provision", provisioned, folder) as client:
+        for database in DATABASES - {"admin", "local", "config"}:
+            with pytest.raises(OperationFailure) as refused:
+                client[database]["rows"].find_one()
+            assert refused.value.code == UNAUTHORIZED
+
+
+def test_who_is_no_user_can_do_nothing(provisioned: MongoServer, folder: Path) -> None:
+    with pymongo.MongoClient(provisioned.url) as client:
+        for database in DATABASES:
+            with pytest.raises(OperationFailure) as refused:
+                client[database]["rows"].find_one()
+            assert refused.value.code == UNAUTHORIZED
+        with pytest.raises(OperationFailure):
+            client.admin.command("createUser", "me", pwd="me", roles=["root"])
+    with (
+        pymongo.MongoClient(provisioned.url, username="jobs", password="wrong") as wrong,
+        pytest.raises(OperationFailure, match="Authentication failed"),
+    ):
+        wrong.admin.command("ping")
+
+
+def test_a_second_time_changes_nothing(provisioned: MongoServer, folder: Path) -> None:
+    settings = settings_of("provision", folder, mongo_url=provisioned.url)
+    assert replica_set.prepare(settings) == []
+    assert provision_users(settings, folder) == []
+
+
+def test_a_new_password_and_lost_roles_are_set_again(
+    provisioned: MongoServer, folder: Path, tmp_path: Path
+) -> None:
+    changed = tmp_path / "secrets"
+    shutil.copytree(folder, changed)
+    (changed / "jobs" / mongo_users.PASSWORD).unlink()
+    settings = settings_of("provision", changed, mongo_url=provisioned.url)
+    with pytest.raises(Misprovisioned, match=r"jobs/tunedeck_mongo_password is missing: run `tunedeck"):
+        provision_users(settings, changed)
+    secrets.create(changed)
+    with client_of("provision", provisioned, folder) as client:
+        client.admin.command("updateUser", "catalog", roles=[])
+    assert provision_users(settings, changed) == [
+        "roles of the MongoDB user catalog changed",
+        "password of the MongoDB user jobs changed",
+    ]
+    with client_of("jobs", provisioned, changed) as client:
+        assert client["tunedeck_jobs"]["rows"].count_documents({}) >= 0
+    assert provision_users(settings_of("provision", folder, mongo_url=provisioned.url), folder) == [
+        "password of the MongoDB user jobs changed"
+    ]
+
+
+def test_other_secrets_than_mongodb_has_are_named(provisioned: MongoServer, tmp_path: Path) -> None:
+    secrets.create(tmp_path)
+    settings = settings_of("provision", tmp_path, mongo_url=provisioned.url)
+    with pytest.raises(Misprovisioned, match=r"does not take the password .* in .*provision/tunedeck_mongo"):
+        replica_set.prepare(settings)

@@ -1,0 +1,82 @@
+"""Streams and consumers of an older Tunedeck: changed where NATS allows it, and named where it does not."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import nats
+import pytest
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, StorageType, StreamConfig
+
+from tests.support.servers import NatsServer, provision
+from tunedeck_chassis.misprovisioned import Misprovisioned
+from tunedeck_chassis.provisioning import assert_provisioned, consumer_config, stream_config
+from tunedeck_contracts import subjects
+from tunedeck_contracts.streams import DLQ, JOBS, TELEMETRY_JOBS
+
+pytestmark = pytest.mark.connected
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """What is left of its streams would trouble other tests."""
+    server = NatsServer(tmp_path_factory.mktemp("nats"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def jetstream(server: NatsServer) -> AsyncIterator[JetStreamContext]:
+    """Everything provisioned."""
+    await server.clear()
+    await provision(server.url)
+    client = await nats.connect(server.url)
+    yield client.jetstream()
+    await client.close()
+
+
+async def test_what_nats_can_change_is_changed_and_nothing_is_lost(
+    server: NatsServer, jetstream: JetStreamContext
+) -> None:
+    await jetstream.update_stream(stream_config(JOBS).evolve(max_age=3600.0, subjects=[subjects.JOB_EVENTS]))
+    await jetstream.add_consumer(JOBS.name, consumer_config(TELEMETRY_JOBS).evolve(max_ack_pending=7))
+    await jetstream.publish(subjects.job_event("a"), b"{}")
+    with pytest.raises(Misprovisioned, match=r"max_age=3600\.0, not 604800\.0.*max_ack_pending=7, not 256"):
+        await assert_provisioned(jetstream._nc)
+    assert await provision(server.url) == [
+        "stream JOBS changed: it had subjects=['job.event.*'], not ['job.start', 'job.event.*'], "
+        "max_age=3600.0, not 604800.0",
+        "consumer telemetry-jobs changed: it had max_ack_pending=7, not 256",
+    ]
+    await assert_provisioned(jetstream._nc)
+    assert await provision(server.url) == []
+    assert (await jetstream.stream_info(JOBS.name)).state.messages == 1
+
+
+async def test_a_stream_that_nats_does_not_change_is_named(
+    server: NatsServer, jetstream: JetStreamContext
+) -> None:
+    await jetstream.delete_stream(DLQ.name)
+    await jetstream.add_stream(
+        StreamConfig(name=DLQ.name, subjects=[subjects.DEAD_LETTERS], storage=StorageType.MEMORY)
+    )
+    wanted = r"does not change the stream DLQ, which has storage=memory, not file.*`nats stream rm DLQ`"
+    with pytest.raises(Misprovisioned, match=wanted):
+        await provision(server.url)
+
+
+async def test_a_consumer_that_nats_does_not_change_is_named(
+    server: NatsServer, jetstream: JetStreamContext
+) -> None:
+    await jetstream.delete_consumer(JOBS.name, TELEMETRY_JOBS.name)
+    await jetstream.add_consumer(JOBS.name, consumer_config(TELEMETRY_JOBS).evolve(ack_policy=AckPolicy.ALL))
+    wanted = r"consumer telemetry-jobs, which has ack_policy=all, not explicit.*`nats consumer rm JOBS"
+    with pytest.raises(Misprovisioned, match=wanted):
+        await provision(server.url)
+
+
+async def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tunedeck_chassis.provisioning.CONNECT_SECONDS", 0.3)
+    with pytest.raises(Misprovisioned, match=r"NATS at nats://127\.0\.0\.1:1 cannot be reached"):
+        await provision("nats://127.0.0.1:1")
