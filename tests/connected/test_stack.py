@@ -1,23 +1,31 @@
 """The embedded servers: started again when they die, moved, and gone when stopped."""
 
+import asyncio
 import contextlib
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nats as nats_py
 import psutil
 import pymongo
 import pytest
+from nats.errors import Error as NatsError
 from pymongo.database import Database
+from pymongo.errors import OperationFailure
 
-from tests.support.servers import MongoServer, wait_for
+from tests.support.servers import MongoServer, NatsServer, provision, wait_for
 from tunedeck_chassis import mongo
+from tunedeck_chassis.connection import connect
 from tunedeck_cli import ports
 from tunedeck_cli.errors import CommandFailed
 from tunedeck_cli.home import Home
 from tunedeck_cli.stack import Stack
+from tunedeck_contracts import subjects
+from tunedeck_contracts.streams import JOBS
 
 
 @pytest.fixture
@@ -72,6 +80,40 @@ def test_stopping_leaves_no_process_and_keeps_the_data(tmp_path: Path) -> None:
     with database(stack) as jobs:
         assert jobs["rows"].count_documents({}) == 1
     stack.stop()
+
+
+@pytest.mark.connected
+async def test_a_home_of_before_there_were_users_keeps_its_data_and_gets_them(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.create()
+    mongod, nats = MongoServer(tmp_path / "mongo"), NatsServer(tmp_path / "nats")
+    mongod.start()
+    nats.start()
+    with pymongo.MongoClient(mongod.url) as client:
+        client["tunedeck_jobs"]["jobs"].insert_one({"_id": "of before"})
+    await provision(nats.url)
+    publisher = await nats_py.connect(nats.url)
+    await publisher.jetstream().publish(subjects.job_event("a"), b"{}")
+    await publisher.close()
+    mongod.stop()
+    nats.stop()
+    shutil.copytree(mongod.folder / "data", home.mongo_data, dirs_exist_ok=True)
+    shutil.copytree(nats.folder / "store", home.nats_data, dirs_exist_ok=True)
+
+    stack = Stack(home, wanted=ports.ANY, with_services=False)
+    await asyncio.to_thread(stack.start)
+    try:
+        with database(stack) as jobs:
+            assert jobs["jobs"].find_one() == {"_id": "of before"}
+        with pymongo.MongoClient(stack.mongo_url) as nobody, pytest.raises(OperationFailure):
+            nobody["tunedeck_jobs"]["jobs"].find_one()
+        with pytest.raises(NatsError, match=r"(?i)authorization"):
+            await nats_py.connect(stack.nats_url, allow_reconnect=False)
+        operator = await connect(stack.settings("operator"), "operator")
+        assert (await operator.jetstream().stream_info(JOBS.name)).state.messages == 1
+        await operator.close()
+    finally:
+        await asyncio.to_thread(stack.stop)
 
 
 @pytest.mark.connected
