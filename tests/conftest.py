@@ -83,6 +83,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory, hub: HubServer) -> Iterator[
     whole.start()
     yield RunningStack(whole.api_url, whole.monitor_url, home.root, whole)
     whole.stop()
+    assert refusals(home) == [], (
+        "a service lacks a permission: contracts/permissions.py, chassis/mongo_users.py"
+    )
+
+
+def refusals(home: Home) -> list[str]:
+    """What NATS or MongoDB has refused to a service, as the logs say it."""
+    return [
+        f"{log.name}: {line}"
+        for log in sorted(home.logs.glob("*.log*"))
+        for line in log.read_text(errors="replace").splitlines()
+        if "Violation - Subject" in line or "not authorized on" in line
+    ]
 
 
 @pytest.fixture(scope="session")
