@@ -6,6 +6,7 @@ import secrets
 
 import structlog
 
+from tunedeck_chassis.crash_points import reached
 from tunedeck_contracts import rpc
 from tunedeck_contracts.errors import TunedeckError
 from tunedeck_contracts.runs import Claim, Outcome, Report, Run
@@ -40,6 +41,7 @@ class Runner:
             self._woken.clear()
             run = await self._claim()
             if run is not None:
+                reached("trainer.claimed")
                 await self._work(run)
                 continue
             with contextlib.suppress(TimeoutError):
@@ -68,6 +70,7 @@ class Runner:
         held = Held(job_uid=run.job_uid, fence=run.fence)
         log.info("run_started", job=run.job_uid, fence=run.fence, attempt=run.attempt)
         self._journal.hold(held)
+        reached("trainer.run_noted")
         self.busy = True
         try:
             await Supervision(run, self._around).supervise()
@@ -76,4 +79,5 @@ class Runner:
             log.warning("fenced_out", job=run.job_uid, fence=run.fence, reason=str(error))
         finally:
             self.busy = False
+        reached("trainer.reported")
         self._journal.let_go(held)

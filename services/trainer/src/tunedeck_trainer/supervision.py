@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import structlog
 from nats.aio.msg import Msg
 
+from tunedeck_chassis.crash_points import reached
 from tunedeck_contracts import rpc, subjects
 from tunedeck_contracts.errors import Conflict, NotFound, TunedeckError
 from tunedeck_contracts.jobs import Phase
@@ -174,6 +175,7 @@ class Supervision:
             return message
         telling.phase = Phase.SAVING
         stored = await artifacts.store(self._folder / TUNED_FOLDER, self._around.blobs)
+        reached("trainer.artifacts_stored")
         return message.model_copy(update={"artifacts": stored})
 
     def _keep_tuned(self, message: Report) -> None:
