@@ -1,173 +1,23 @@
 """A run from claim to report, over a bus and a blob store that are lists in memory, with the real child."""
 
 import asyncio
-import hashlib
-import json
 import os
 import signal
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from pymongo.errors import AutoReconnect
 
-from tests.unit.trainer.child_runs import a_run, write_rows
-from tunedeck_chassis.blobs import ORPHAN_AGE, Blob
+from tests.unit.trainer.place import LONG, SHORT, Place, children, until
+from tunedeck_chassis.blobs import ORPHAN_AGE
 from tunedeck_contracts import rpc
-from tunedeck_contracts.cloudevents import Event
-from tunedeck_contracts.errors import Fenced, NotFound, Unavailable
-from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_contracts.errors import Unavailable
 from tunedeck_contracts.jobs import Wanted
-from tunedeck_contracts.runs import BeatReply, Claimed, Outcome, Report, Reported, Run
-from tunedeck_contracts.telemetry import Stored
-from tunedeck_trainer.hardware import Hardware
+from tunedeck_contracts.runs import Claimed, Outcome
 from tunedeck_trainer.journal import Held, Journal
 from tunedeck_trainer.reporting import FencedOut
 from tunedeck_trainer.runner import Runner
-from tunedeck_trainer.settings import TrainerSettings
 from tunedeck_trainer.supervision import Supervision
-from tunedeck_trainer.surroundings import Surroundings
-
-SHORT = Hyperparameters(max_steps=4, batch_size=4, eval_steps=2)
-LONG = Hyperparameters(max_steps=100_000, batch_size=4, eval_steps=1_000_000)
-
-
-class FakeBus:
-    """Answers as jobs and telemetry do; keeps what was published and reported."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.reports: list[Report] = []
-        self.claims: list[str] = []
-        self.runs: list[Run] = []
-        self.wanted = Wanted.RUN
-        self.fenced = False
-        self.away = False
-
-    async def publish(self, event: Event) -> None:
-        if self.away:
-            raise Unavailable("NATS is away.")
-        self.events.append(event)
-
-    async def subscribe(self, subject: str, callback: Any) -> "FakeBus":
-        return self
-
-    async def unsubscribe(self) -> None:
-        pass
-
-    async def request(self, asked: rpc.Rpc[Any, Any], message: Any) -> Any:
-        if self.away:
-            raise Unavailable("NATS is away.")
-        if asked is rpc.STORED_GET:
-            return self.stored()
-        if asked is rpc.JOB_CLAIM:
-            self.claims.append(message.claim_id)
-            return Claimed(run=self.runs.pop(0) if self.runs else None)
-        if self.fenced:
-            raise Fenced("A newer fence owns the job.")
-        if asked is rpc.JOB_BEAT:
-            return BeatReply(wanted=self.wanted)
-        self.reports.append(message)
-        return Reported()
-
-    def stored(self) -> Stored:
-        numbers = {kind: len(self.of_kind(kind)) for kind in ("loss", "resources", "log")}
-        return Stored(losses=numbers["loss"], resources=numbers["resources"], logs=numbers["log"])
-
-    def of_kind(self, kind: str) -> list[dict[str, Any]]:
-        return [json.loads(event.data) for event in self.events if event.id.split(":")[2] == kind]
-
-
-class FakeBlobs:
-    """Blobs in a dict."""
-
-    def __init__(self) -> None:
-        self.held: dict[str, bytes] = {}
-        self.put_for: list[tuple[str, timedelta | None]] = []
-        self.faults: list[Exception] = []
-
-    async def read(self, blob_id: str) -> AsyncIterator[bytes]:
-        if blob_id not in self.held:
-            raise NotFound(f"There is no blob {blob_id!r}.")
-        yield self.held[blob_id]
-
-    async def put(
-        self, chunks: AsyncIterable[bytes], *, filename: str, keep_for: timedelta | None = None
-    ) -> Blob:
-        data = b"".join([chunk async for chunk in chunks])
-        if self.put_for and self.faults:
-            raise self.faults.pop()
-        self.put_for.append((filename, keep_for))
-        self.held[filename] = data
-        return Blob(id=filename, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
-
-
-class Place:
-    """A trainer's surroundings in a folder."""
-
-    def __init__(self, folder: Path, models_dir: Path) -> None:
-        self.bus, self.blobs = FakeBus(), FakeBlobs()
-        self.settings = TrainerSettings(
-            models_dir=models_dir,
-            work_dir=folder / "work",
-            adapters_dir=folder / "adapters",
-            torch_threads=1,
-            sample_seconds=0.2,
-            claim_seconds=0.2,
-            drain_seconds=5,
-        )
-        self.journal = Journal(self.settings.work_dir)
-        bus: Any = self.bus
-        blobs: Any = self.blobs
-        self.around = Surroundings(
-            settings=self.settings,
-            trainer_id="trainer_1",
-            device="cpu",
-            bus=bus,
-            blobs=blobs,
-            hardware=Hardware(self.settings.work_dir),
-        )
-        rows = folder / "rows.jsonl"
-        write_rows(rows, 30)
-        self.blobs.held["b"] = rows.read_bytes()
-
-    def run(self, settings: Hyperparameters) -> Run:
-        run = a_run(settings)
-        pinned = hashlib.sha256(self.blobs.held["b"]).hexdigest()
-        dataset = run.dataset.model_copy(update={"rows_sha256": pinned})
-        return run.model_copy(update={"dataset": dataset, "beat_seconds": 0.1})
-
-    async def until_training(self) -> None:
-        await until(lambda: bool(self.bus.of_kind("loss")))
-
-
-@pytest.fixture
-def place(tmp_path: Path, models_dir: Path) -> Iterator[Place]:
-    made = Place(tmp_path, models_dir)
-    yield made
-    made.journal.close()
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            if true():
-                return
-            await asyncio.sleep(0.05)
-
-
-def children() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children() if trains(one)]
-
-
-def trains(process: psutil.Process) -> bool:
-    try:
-        return "tunedeck_trainer.child" in process.cmdline()
-    except psutil.Error:
-        return False
 
 
 async def test_a_run_is_told_stored_and_reported(place: Place) -> None:
