@@ -4,11 +4,13 @@ import os
 import random
 import signal
 import time
+import xmlrpc.client
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
+from supervisor.xmlrpc import SupervisorTransport
 
 from tests.support.servers import wait_for
 from tunedeck_cli.stack import Stack
@@ -64,6 +66,23 @@ class Nemesis:
     def pid(self, victim: str) -> int | None:
         """The process id of a program, or of the process that trains now."""
         return self._child() if victim == CHILD else self._stack.supervisor.pid(victim)
+
+    @contextmanager
+    def away(self, *programs: str) -> Iterator[None]:
+        """Stopped in order, and not started by the supervisor before the end."""
+        for program in programs:
+            self._order("stopProcess", program)
+        try:
+            yield
+        finally:
+            for program in reversed(programs):
+                self._order("startProcess", program)
+
+    def _order(self, command: str, program: str) -> None:
+        transport = SupervisorTransport(None, None, f"unix://{self._stack.home.socket}")
+        supervisor = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
+        getattr(supervisor, command)(f"services:{program}" if program in SERVICES else program)
+        transport.close()
 
     def until_replaced(self, victim: str, former: int, seconds: float = BACK_SECONDS) -> None:
         """Wait until another process has the killed one's place."""

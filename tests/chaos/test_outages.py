@@ -1,0 +1,128 @@
+"""Parts are away for a while: training goes on, and the API bridges what is short and says what is away."""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import httpx
+import pytest
+
+from tests.chaos.client import PatientClient, ended, trains
+from tests.chaos.nemesis import Nemesis
+from tests.chaos.recovery import measured
+from tests.chaos.scale import IS_LONG, LEASE_SECONDS
+from tests.chaos.verdicts import wrong_points
+from tests.support.servers import wait_for
+from tunedeck_cli import ports
+from tunedeck_cli.stack import Stack
+
+OUTAGE_SECONDS = 60.0 if IS_LONG else 3 * LEASE_SECONDS
+STEPS = 6000 if IS_LONG else 1200
+ENDED_SECONDS = 600 if IS_LONG else 150
+BRIDGED_SECONDS = 2.0
+ASKED = 5
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200 if IS_LONG else 300)]
+
+
+def test_training_goes_on_without_jobs_nats_and_mongodb(
+    chaos_stack: Stack, client: PatientClient, nemesis: Nemesis, dataset: str
+) -> None:
+    uid = client.train("without anyone", dataset, steps=STEPS)
+    client.wait(uid, trains, 60)
+    with nemesis.away("jobs", "nats", "mongod"):
+        gone_at = time.time()
+        time.sleep(OUTAGE_SECONDS)
+        back_at = time.time()
+    job = client.wait(uid, ended, ENDED_SECONDS)
+    assert (job["status"], job["attempt"]) == ("completed", 1), job["failure"]
+    points = client.losses(uid)
+    assert wrong_points(uid, [point["iteration"] for point in points], STEPS) == []
+    taken = [datetime.fromisoformat(point["timestamp"]).timestamp() for point in points]
+    assert any(gone_at < at < back_at for at in taken), "no step was done meanwhile"
+
+
+class Reader(threading.Thread):
+    """Reads all the time, and keeps what is not a 200."""
+
+    def __init__(self, url: str, path: str) -> None:
+        super().__init__(daemon=True)
+        self._http = httpx.Client(base_url=url, timeout=15)
+        self._path = path
+        self._stopping = threading.Event()
+        self.count = 0
+        self.failed: list[httpx.Response] = []
+
+    def run(self) -> None:
+        while not self._stopping.wait(0.05):
+            answer = self._http.get(self._path)
+            self.count += 1
+            if answer.status_code != 200:
+                self.failed.append(answer)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join()
+        self._http.close()
+
+
+def test_a_restart_of_nats_is_not_seen_by_who_reads(
+    chaos_stack: Stack, client: PatientClient, nemesis: Nemesis, dataset: str
+) -> None:
+    uid = client.create_job("read all the time", dataset, start=False)["uid"]
+    reader = Reader(chaos_stack.api_url, f"/api/jobs/{uid}")
+    reader.start()
+    wait_for("reads", lambda: reader.count > ASKED)
+    former = nemesis.pid("nats")
+    assert former is not None
+    killed_at = time.monotonic()
+    nemesis.kill("nats")
+    nemesis.until_replaced("nats", former)
+    wait_for("NATS", lambda: ports.accepts(chaos_stack.ports.nats))
+    outage = time.monotonic() - killed_at
+    measured("NATS usable after a kill", outage, goal=1)
+    read_before = reader.count
+    wait_for("reads after it", lambda: reader.count > read_before + ASKED)
+    reader.stop()
+    # On a machine so busy that the restart took longer, they are told what is away.
+    assert not reader.failed or outage > BRIDGED_SECONDS / 2
+    for answer in reader.failed:
+        assert_told(answer, "NATS")
+
+
+@pytest.mark.parametrize(
+    ("program", "named"),
+    [("nats", "NATS"), ("jobs", "jobs"), ("mongod", "jobs")],
+    ids=["nats", "jobs", "mongod"],
+)
+def test_a_longer_outage_is_told_with_what_is_away(
+    chaos_stack: Stack, client: PatientClient, nemesis: Nemesis, dataset: str, program: str, named: str
+) -> None:
+    uid = client.create_job(f"read without {program}", dataset, start=False)["uid"]
+    with httpx.Client(base_url=chaos_stack.api_url, timeout=30) as http:
+
+        def read() -> httpx.Response:
+            return http.get(f"/api/jobs/{uid}")
+
+        with nemesis.away(program):
+            # The first ones may still be bridged.
+            wait_for("a refusal", lambda: read().status_code == 503)
+            for _ in range(ASKED):
+                answer, seconds = _timed(read)
+                assert_told(answer, named)
+                if program != "mongod":
+                    measured("503 in an outage that is known", seconds, goal=1)
+        assert client.job(uid)["uid"] == uid
+
+
+def assert_told(answer: httpx.Response, named: str) -> None:
+    """503 in the one form of errors, with when to come again and what is away."""
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "1"
+    assert named in answer.json()["detail"] or "database" in answer.json()["detail"]
+
+
+def _timed(read: Callable[[], httpx.Response]) -> tuple[httpx.Response, float]:
+    began = time.monotonic()
+    return read(), time.monotonic() - began
