@@ -18,6 +18,7 @@ from tunedeck_chassis.requests import RequestServer, Router
 from tunedeck_chassis.settings import ServiceSettings
 from tunedeck_contracts.rpc import Rpc
 from tunedeck_contracts.streams import Consumer
+from tunedeck_contracts.subjects import inbox
 
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 
@@ -76,6 +77,8 @@ def event_handler(router: Router, consumer: Consumer) -> Callable[[Handler], Han
         durable=consumer.name,
         stream=JStream(consumer.stream, declare=False),
         pull_sub=PullSub(batch_size=1, timeout=5.0),
+        # FastStream takes nats-py's default else, where this service may not listen.
+        inbox_prefix=f"{inbox(consumer.service)}.".encode(),
         ack_policy=AckPolicy.MANUAL,
         decoder=_undecoded,
     )
