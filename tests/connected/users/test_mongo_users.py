@@ -12,6 +12,8 @@ from tunedeck_chassis import mongo, mongo_users, replica_set, secrets
 from tunedeck_chassis.blobs import BLOBS_DATABASE
 from tunedeck_chassis.misprovisioned import Misprovisioned
 from tunedeck_chassis.mongo_users import MONGO_USERS, provision_users
+from tunedeck_cli.dump import dump
+from tunedeck_cli.restore import restore
 from tunedeck_contracts.channels import SERVICES
 
 pytestmark = pytest.mark.connected
@@ -69,6 +71,23 @@ def test_who_provisions_reads_no_data(provisioned: MongoServer, folder: Path) ->
             with pytest.raises(OperationFailure) as refused:
                 client[database]["rows"].find_one()
             assert refused.value.code == UNAUTHORIZED
+
+
+async def test_who_backs_up_can_do_so_and_restore(
+    provisioned: MongoServer, folder: Path, tmp_path: Path
+) -> None:
+    with client_of("jobs", provisioned, folder) as client:
+        kept = client["tunedeck_jobs"]["kept"]
+        kept.create_index("number")
+        kept.insert_one({"_id": 1, "number": 1})
+        settings = settings_of("backup", folder, mongo_url=provisioned.url)
+        async with mongo.connect(settings) as as_backup:
+            databases = ["tunedeck_jobs", BLOBS_DATABASE]
+            written = await dump(as_backup, tmp_path / "backup", databases=databases, say=str)
+            kept.insert_one({"_id": 2})
+            assert await restore(as_backup, tmp_path / "backup", replace=True, say=str) == written
+        assert list(kept.find()) == [{"_id": 1, "number": 1}]
+        assert "number_1" in kept.index_information()
 
 
 def test_who_is_no_user_can_do_nothing(provisioned: MongoServer, folder: Path) -> None:
