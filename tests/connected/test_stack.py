@@ -5,6 +5,8 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,22 @@ def test_servers_do_not_outlive_supervisord(servers: Stack) -> None:
     assert parent is not None
     parent.kill()
     wait_for("the end of the servers", lambda: living(below) == [])
+
+
+@pytest.mark.connected
+def test_the_keys_command_logs_in_as_the_gateway(servers: Stack) -> None:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TUNEDECK_")}
+    made = subprocess.run(
+        [sys.executable, "-m", "tunedeck_cli.main", "keys", "create", "--name", "first"],
+        env={**inherited, "TUNEDECK_HOME": str(servers.home.root)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    with pymongo.MongoClient(servers.mongo_url, **mongo.login(servers.settings("gateway"))) as client:
+        assert [key["name"] for key in client["tunedeck_gateway"]["keys"].find()] == ["first"]
 
 
 @pytest.mark.connected
