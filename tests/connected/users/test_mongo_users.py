@@ -15,6 +15,7 @@ from tunedeck_chassis.mongo_users import MONGO_USERS, provision_users
 from tunedeck_cli.dump import dump
 from tunedeck_cli.restore import restore
 from tunedeck_contracts.channels import SERVICES
+from tunedeck_gateway import keys
 
 pytestmark = pytest.mark.connected
 
@@ -103,6 +104,26 @@ def test_who_is_no_user_can_do_nothing(provisioned: MongoServer, folder: Path) -
         pytest.raises(OperationFailure, match="Authentication failed"),
     ):
         wrong.admin.command("ping")
+
+
+async def test_a_service_with_a_wrong_password_says_so(provisioned: MongoServer, tmp_path: Path) -> None:
+    secrets.create(tmp_path)
+    async with mongo.connect(settings_of("jobs", tmp_path, mongo_url=provisioned.url)) as client:
+        assert await mongo.problem(client) == "MongoDB refuses this service: Authentication failed."
+
+
+def test_the_keys_command_with_a_wrong_password_says_what_to_set(
+    provisioned: MongoServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    secrets.create(tmp_path)
+    monkeypatch.setenv("TUNEDECK_MONGO_URL", provisioned.url)
+    monkeypatch.setenv("TUNEDECK_MONGO_USER", "gateway")
+    monkeypatch.setenv("TUNEDECK_SECRETS_DIR", str(tmp_path / "gateway"))
+    assert keys.main(["list"]) == 1
+    assert "refuses it: Authentication failed. Set TUNEDECK_MONGO_USER=gateway" in capsys.readouterr().err
 
 
 def test_a_second_time_changes_nothing(provisioned: MongoServer, folder: Path) -> None:

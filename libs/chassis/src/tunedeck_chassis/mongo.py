@@ -6,7 +6,7 @@ from typing import Any
 import pymongo
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import ConnectionFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from tunedeck_chassis.settings import ServiceSettings
 
@@ -54,11 +54,18 @@ def is_away(error: Exception) -> bool:
     return isinstance(error, ConnectionFailure) or (isinstance(error, PyMongoError) and error.timeout)
 
 
+def refusal(error: OperationFailure) -> str:
+    """Why MongoDB refuses, in its own sentence."""
+    return str((error.details or {}).get("errmsg", error))
+
+
 async def problem(client: Client) -> str | None:
     """What is wrong with the database, or None."""
     try:
         with pymongo.timeout(PROBLEM_SECONDS):
             hello: Mapping[str, Any] = await client.admin.command("hello")
+    except OperationFailure as error:
+        return f"MongoDB refuses this service: {refusal(error)}"
     except PyMongoError as error:
         return f"MongoDB does not answer: {type(error).__name__}"
     if "setName" not in hello:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
+from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 
 from tunedeck_chassis import mongo
 from tunedeck_contracts.errors import TunedeckError
@@ -45,6 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error.detail, file=sys.stderr)
     except (ConfigurationError, InvalidURI) as error:
         print(f"TUNEDECK_MONGO_URL cannot be used: {error}", file=sys.stderr)
+    except OperationFailure as error:
+        print(
+            f"MongoDB at {_place(GatewaySettings().mongo_url)} refuses it: {mongo.refusal(error)} "
+            "Set TUNEDECK_MONGO_USER=gateway, and TUNEDECK_SECRETS_DIR to the folder of its secrets.",
+            file=sys.stderr,
+        )
     except PyMongoError as error:
         print(
             f"MongoDB does not answer at {_place(GatewaySettings().mongo_url)} ({type(error).__name__}): "
