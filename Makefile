@@ -2,7 +2,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 TYPED := $(wildcard libs/*/src/*) $(wildcard services/*/src/*) $(wildcard cli/src/*)
 
-.PHONY: setup demo up test check schemas images bench clean
+.PHONY: setup demo up test check schemas images chaos bench clean
 
 setup:            ## The virtual environment and the bundled model; does nothing the second time
 	@scripts/set_up.sh
@@ -32,6 +32,10 @@ schemas: setup    ## Write all that is generated: schemas, OpenAPI, AsyncAPI, se
 
 images: setup     ## Install and run what each image holds, with the compose files' settings; about ten minutes
 	@exec $(BIN)/python -m pytest tests/images -m ""
+
+chaos: setup      ## The long form of the tests of failure, with what was measured and the seed; below 40 minutes
+	@TUNEDECK_LONG=1 exec $(BIN)/python -m pytest tests/chaos \
+	  tests/unit/trainer/test_resume.py tests/connected/jobs/test_state_machine.py
 
 bench: setup      ## Measure ours beside a peer, in turn in one run; appends to bench/results.json
 	@exec $(BIN)/python -m bench

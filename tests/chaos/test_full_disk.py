@@ -1,0 +1,156 @@
+"""The disk that the stack is on fills up: intake stops early, nothing acknowledged is lost, and it heals."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import httpx
+import pytest
+from nats.errors import Error as NatsError
+
+from tests.chaos import reading
+from tests.chaos.client import PatientClient, ended
+from tests.chaos.history import History, Kind
+from tests.chaos.nemesis import Nemesis
+from tests.chaos.recovery import measured
+from tests.chaos.scale import SHORT_TIMES
+from tests.chaos.trainings import event_verdicts
+from tests.chaos.verdicts import lost_writes
+from tests.e2e.api import rows_csv
+from tests.support.servers import wait_for
+from tests.support.tiny_model import build_tiny_model
+from tunedeck_cli import ports
+from tunedeck_cli.home import Home
+from tunedeck_cli.stack import Stack
+
+MEGABYTE = 2**20
+DISK = 640 * MEGABYTE
+LEAST_FREE = 64 * MEGABYTE
+HEALED_SECONDS = 60
+FULL_SECONDS = 8.0
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(420),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount the small disk that is filled up"),
+]
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk in memory of a mount namespace of its own: it goes with the process that holds it."""
+    folder.mkdir()
+    script = f"mount -t tmpfs -o size={DISK} tmpfs {folder} && echo mounted && exec sleep 3600"
+    holder = subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    if holder.stdout.readline() != b"mounted\n":
+        pytest.skip("this machine lets not even root mount a disk in memory")
+    try:
+        yield Path(f"/proc/{holder.pid}/root{folder}")
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk."""
+    with small_disk(tmp_path / "disk") as found:
+        yield found
+
+
+@pytest.fixture
+def stack(disk: Path) -> Iterator[Stack]:
+    """The stack with its home on the small disk."""
+    home = Home(disk / "home")
+    home.create()
+    build_tiny_model(home.models / "local/tiny")
+    environment = {**SHORT_TIMES, "TUNEDECK_LEAST_FREE_BYTES": str(LEAST_FREE), "HF_HUB_OFFLINE": "1"}
+    whole = Stack(home, wanted=ports.ANY, environment=environment)
+    whole.start()
+    yield whole
+    whole.stop()
+
+
+def test_a_full_disk_loses_nothing_and_heals(stack: Stack, disk: Path, tmp_path: Path) -> None:
+    client, history = PatientClient(stack.api_url), History(tmp_path / "acknowledged.jsonl")
+    dataset = client.create_dataset("Rows", 20)["uid"]
+    history.acknowledged(Kind.DATASET, dataset, name="Rows", rows=20)
+    uids = [client.create_job(f"kept-{n}", dataset, start=False)["uid"] for n in range(12)]
+    for number, uid in enumerate(uids):
+        history.acknowledged(Kind.JOB, uid, name=f"kept-{number}")
+
+    with httpx.Client(base_url=stack.api_url, timeout=30) as http, (disk / "filler").open("wb") as filler:
+        _fill(filler, shutil.disk_usage(disk).free - LEAST_FREE // 2)
+        _assert_only_intake_is_refused(http, client, dataset, uids[0])
+        history.acknowledged(Kind.CANCEL, uids[0], status="cancelled")
+        _fill(filler, DISK)
+        for uid in uids[1:]:
+            if _cancelled(http, uid):
+                history.acknowledged(Kind.CANCEL, uid, status="cancelled")
+        # As a mongod that finds no room for its journal does by itself.
+        Nemesis(stack).kill("mongod")
+        time.sleep(FULL_SECONDS)
+
+    (disk / "filler").unlink()
+    space_at = time.monotonic()
+    history.close()
+    wait_for("a whole stream of events", lambda: _is_all_told(stack, client), HEALED_SECONDS)
+    measured("healed after a full disk", time.monotonic() - space_at, goal=60)
+    uid = client.train("after the full disk", dataset, steps=3)
+    assert client.wait(uid, ended, HEALED_SECONDS)["status"] == "completed"
+    jobs = reading.all_jobs(client)
+    told = asyncio.run(reading.streamed_events(stack))
+    said = [
+        *lost_writes(history.read(), reading.stored(client, jobs)),
+        *(
+            line
+            for uid, job in jobs.items()
+            if job["status"] != "completed"
+            for line in event_verdicts(job, told[uid])
+        ),
+    ]
+    assert said == []
+    client.close()
+
+
+def _fill(filler: BinaryIO, size: int) -> None:
+    """Write so many bytes, or as many as there is room for."""
+    with suppress(OSError):
+        for _ in range(size // MEGABYTE):
+            filler.write(b"x" * MEGABYTE)
+            filler.flush()
+
+
+def _assert_only_intake_is_refused(http: httpx.Client, client: PatientClient, dataset: str, uid: str) -> None:
+    """Nearly full: nothing new is taken in; what is there can be read, and go on."""
+    file = {"file": ("rows.csv", rows_csv(3))}
+    wait_for("a refusal", lambda: http.post("/api/preview-csv", files=file).status_code == 507)
+    job = {"name": "refused", "configuration": {"model": {"uid": "local/tiny"}, "dataset": {"uid": dataset}}}
+    refused = http.post("/api/jobs", json=job)
+    assert (refused.status_code, refused.json()["error_type"]) == (507, "InsufficientStorage")
+    assert "space is freed" in refused.json()["detail"]
+    assert client.job(uid)["status"] == "created"
+    assert _cancelled(http, uid)
+
+
+def _cancelled(http: httpx.Client, uid: str) -> bool:
+    """Whether a cancel was acknowledged; without room it may not be."""
+    try:
+        return http.post(f"/api/jobs/{uid}/cancel").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _is_all_told(stack: Stack, client: PatientClient) -> bool:
+    try:
+        told = asyncio.run(reading.streamed_events(stack))
+    except (NatsError, TimeoutError, OSError):
+        return False
+    return all(len(told.get(uid, [])) == job["rev"] for uid, job in reading.all_jobs(client).items())
