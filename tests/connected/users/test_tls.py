@@ -1,7 +1,9 @@
 """With a file of certificates, NATS and MongoDB are spoken to by TLS alone, and only if it knows theirs."""
 
 import asyncio
+import re
 import ssl
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +14,17 @@ import trustme
 from pymongo.errors import PyMongoError
 
 from tests.support.servers import MongoServer, NatsServer, settings_of
-from tunedeck_chassis import mongo
+from tunedeck_chassis import mongo, secrets
 from tunedeck_chassis.broker import create_broker
 from tunedeck_chassis.connection import connect
 from tunedeck_chassis.provisioning import ProvisionSettings, assert_provisioned, provision
+from tunedeck_cli import server_commands
 from tunedeck_cli.ports import LOOPBACK
+from tunedeck_contracts.streams import MAX_PAYLOAD
 
 pytestmark = pytest.mark.connected
+
+DEPLOYED = Path(__file__).parents[3] / "deploy" / "nats"
 
 
 class TlsNatsServer(NatsServer):
@@ -87,6 +93,19 @@ def servers(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     finally:
         for server in started:
             server.stop()
+
+
+def test_nats_server_takes_the_files_that_containers_have(servers: Servers, tmp_path: Path) -> None:
+    """deploy/nats as it is, but for where the certificate lies."""
+    certificate = servers.nats.folder.parent / "server.pem"
+    for path in (*DEPLOYED.glob("*.conf"), secrets.nats_keys(servers.secrets)):
+        text = re.sub(r"/run/secrets/tls_\w+\.pem", str(certificate), path.read_text())
+        (tmp_path / path.name).write_text(text)
+    assert f"max_payload: {MAX_PAYLOAD}\n" in (tmp_path / "nats.conf").read_text()
+    for name in ("nats.conf", "tls.conf"):
+        command = [*server_commands.nats_command(tmp_path / name), "-t"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (said.returncode, "is valid" in said.stderr + said.stdout) == (0, True), said.stderr
 
 
 async def test_a_service_works_over_tls(servers: Servers) -> None:
