@@ -197,11 +197,11 @@ async def test_a_selection_that_is_gone_or_cannot_be_trained_is_a_problem(
         client,
         dataset={"uid": dataset_uid},
         model={"uid": HUB_MODEL},
-        hyperparameters={"save_steps": 5},
+        hyperparameters={"method": "full", "lora_r": 4},
     )
     with hub.away():
         resolved = await configuration(client)
     assert (resolved["ready"], resolved["model"]) == (False, None)
     assert resolved["configuration"]["model"]["uid"] == HUB_MODEL
-    assert [problem.partition(":")[0] for problem in resolved["problems"]] == ["model", "save_steps"]
+    assert [problem.partition(":")[0] for problem in resolved["problems"]] == ["model", "lora_r"]
     assert (await configuration(client))["ready"] is True

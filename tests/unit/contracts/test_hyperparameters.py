@@ -161,4 +161,4 @@ def test_every_wrong_field_is_reported_at_once() -> None:
 def test_what_changes_nothing_in_a_run_is_said() -> None:
     assert unheeded(Hyperparameters(lora_r=4, early_stopping_patience=2)) == []
     assert [one.partition(":")[0] for one in unheeded(Hyperparameters(method="full", lora_r=4))] == ["lora_r"]
-    assert "checkpoints are not written yet" in unheeded(Hyperparameters(save_steps=10))[0]
+    assert unheeded(Hyperparameters(save_steps=10)) == []

@@ -60,7 +60,10 @@ def test_wrong_modules_are_one_problem_under_the_name_of_their_field(modules: ob
 
 
 def test_what_will_not_be_done_is_a_problem_also_by_uid() -> None:
-    for requested in ({"save_steps": 50}, {"uid": encode_uid(Hyperparameters(save_steps=50))}):
+    useless = Hyperparameters(method="full", lora_r=4)
+    for requested in ({"method": "full", "lora_r": 4}, {"uid": encode_uid(useless)}):
         chosen, problems = choose(requested)
-        assert chosen.save_steps == 50
-        assert problems == ["save_steps: checkpoints are not written yet; the job trains without them."]
+        assert chosen.lora_r == 4
+        assert problems == [
+            "lora_r: the method 'full' trains the whole model and has no LoRA matrices; it has no effect."
+        ]

@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,29 @@ async def paused(place: Place) -> Report:
     await asyncio.wait_for(task, 60)
     place.bus.wanted = Wanted.RUN
     return place.bus.reports.pop()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a paused run has left in the blob store, and the newest of it as it was registered."""
+
+    newest: Checkpoint
+    blobs: dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Kept:
+    place = Place(tmp_path_factory.mktemp("kept"), models_dir)
+    asyncio.run(paused(place))
+    place.journal.close()
+    return Kept(place.bus.registered[-1], place.blobs.held)
+
+
+@pytest.fixture
+def later(place: Place, kept: Kept) -> Place:
+    """A trainer that has the paused run's blobs."""
+    place.blobs.held.update(kept.blobs)
+    return place
 
 
 async def resumed(place: Place, checkpoints: list[Checkpoint]) -> None:
@@ -69,30 +93,29 @@ async def test_a_paused_run_goes_on_from_its_last_step_and_tells_all_of_it_again
     assert set(decided) <= {None, newest.iteration}
 
 
-async def test_only_the_newest_checkpoint_that_is_whole_is_gone_on_from(place: Place, tmp_path: Path) -> None:
-    await paused(place)
-    whole = place.bus.registered[-1]
+async def test_only_the_newest_checkpoint_that_is_whole_is_gone_on_from(
+    later: Place, kept: Kept, tmp_path: Path
+) -> None:
+    whole = kept.newest
     gone = whole.model_copy(update={"blob": whole.blob.model_copy(update={"id": "gone"})})
-    checkpoints = [gone, torn(place, whole), unreadable(place, whole, tmp_path), whole]
-    await resumed(place, checkpoints)
-    [report] = place.bus.reports
+    await resumed(later, [gone, torn(later, whole), unreadable(later, whole, tmp_path), whole])
+    [report] = later.bus.reports
     assert report.outcome is Outcome.COMPLETED
-    assert told(place) == list(range(1, STEPS + 1))
-    assert [beat.resume_iteration for beat in place.bus.beats if beat.fence == 2][-1] == whole.iteration
+    assert told(later) == list(range(1, STEPS + 1))
+    assert later.bus.beats[-1].resume_iteration == whole.iteration
     for reason in ("archive is gone", "not what was registered", f"{OPTIMIZER} cannot be read"):
-        assert reason in lines(place)
+        assert reason in lines(later)
 
 
-async def test_without_a_whole_checkpoint_a_run_begins_at_its_start_and_says_so(place: Place) -> None:
-    run = place.run(SAVING.model_copy(update={"max_steps": 2}), fence=2)
-    await paused(place)
+async def test_without_a_whole_checkpoint_a_run_begins_at_its_start_and_says_so(
+    later: Place, kept: Kept
+) -> None:
     # The settings of the checkpoint are not this run's.
-    run = run.model_copy(update={"checkpoints": [place.bus.registered[-1]]})
-    place.bus.events.clear()
-    await Supervision(run, place.around).supervise()
-    assert told(place) == [1, 2]
-    assert "another settings" in lines(place)
-    assert [beat.resume_iteration for beat in place.bus.beats if beat.fence == 2][-1] == 0
+    run = later.run(SAVING.model_copy(update={"max_steps": 2}), fence=2)
+    await Supervision(run.model_copy(update={"checkpoints": [kept.newest]}), later.around).supervise()
+    assert told(later) == [1, 2]
+    assert "another settings" in lines(later)
+    assert later.bus.beats[-1].resume_iteration == 0
 
 
 async def test_a_killed_childs_last_checkpoint_is_registered_before_the_report(place: Place) -> None:
@@ -139,19 +162,28 @@ async def test_a_run_without_contact_is_given_up_only_after_its_time(place: Plac
     assert children() == []
 
 
-async def test_what_a_killed_trainer_left_on_disk_is_used_if_it_is_what_was_registered(
-    place: Place, tmp_path: Path
+async def test_another_jobs_checkpoint_is_gone_on_from_but_nothing_of_it_was_told_here(
+    later: Place, kept: Kept
 ) -> None:
-    await paused(place)
-    newest = place.bus.registered[-1]
-    left = tmp_path / "job" / "1" / "checkpoints" / str(newest.step)
-    await checkpoint_store.fetch(newest, place.around.blobs, tmp_path / "job", left)
-    place.blobs.held.pop(newest.blob.id)
-    await checkpoint_store.fetch(newest, place.around.blobs, tmp_path / "job", tmp_path / "first")
-    assert checkpoint_files.verified(tmp_path / "first").step == newest.step
+    await resumed(later, [kept.newest.model_copy(update={"fence": 0})])
+    assert told(later) == list(range(1, STEPS + 1))
+    assert f"Going on from the checkpoint after step {kept.newest.step}." in lines(later)
+    assert later.bus.beats[-1].resume_iteration == 0
+
+
+async def test_what_a_killed_trainer_left_on_disk_is_used_if_it_is_what_was_registered(
+    later: Place, kept: Kept, tmp_path: Path
+) -> None:
+    blobs, job = later.around.blobs, tmp_path / "job"
+    left = job / "1" / "checkpoints" / str(kept.newest.step)
+    left.parent.mkdir(parents=True)
+    await checkpoint_store.fetch(kept.newest, blobs, job, left)
+    later.blobs.held.pop(kept.newest.blob.id)
+    await checkpoint_store.fetch(kept.newest, blobs, job, tmp_path / "first")
+    assert checkpoint_files.verified(tmp_path / "first").step == kept.newest.step
     (left / OPTIMIZER).write_bytes(b"")
     with pytest.raises(TornCheckpoint, match="gone"):
-        await checkpoint_store.fetch(newest, place.around.blobs, tmp_path / "job", tmp_path / "second")
+        await checkpoint_store.fetch(kept.newest, blobs, job, tmp_path / "second")
 
 
 def torn(place: Place, whole: Checkpoint) -> Checkpoint:

@@ -103,8 +103,8 @@ class Hyperparameters(Message):
         default=None,
         ge=1,
         le=1_000_000,
-        description="Optimizer steps between two checkpoints. Checkpoints are not written yet: a job that "
-        "sets it trains without them and says so in its problems.",
+        description="Optimizer steps between two checkpoints, from which a run that was stopped goes on. "
+        "Null: by time, so that about a minute's work is lost at most.",
     )
     validation_split: Number = Field(
         default=0.1, gt=0, lt=1, description="Share of the rows kept for validation."
@@ -162,8 +162,6 @@ _LORA_ALONE = ("lora_r", "lora_alpha", "lora_dropout", "target_modules")
 def unheeded(settings: Hyperparameters) -> list[str]:
     """A sentence for each setting that differs from its default and changes nothing in a run."""
     sentences = []
-    if settings.save_steps is not None:
-        sentences.append("save_steps: checkpoints are not written yet; the job trains without them.")
     if settings.method == "full":
         changed = settings.model_dump(exclude_defaults=True)
         sentences += [
