@@ -27,6 +27,7 @@ class Image:
     """What is in it: files of this machine by their place in it; and what its Dockerfile says."""
 
     files: dict[str, Path]
+    entrypoint: list[str] = field(default_factory=list)
     command: list[str] = field(default_factory=list)
     healthcheck: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
@@ -67,14 +68,12 @@ class Container:
         """What it has written."""
         return (self._own / "log").read_text(errors="replace")
 
-    def start(self) -> None:
-        """Start it as one of those that answer to its name."""
+    def start(self, arguments: list[str] | None = None) -> None:
+        """Start it as one of those that answer to its name, with arguments in place of its command."""
         told, tell = os.pipe()
         waits, go = os.pipe()
-        command = [
-            *self._service.get("entrypoint", []),
-            *(self._service.get("command") or self._image.command),
-        ]
+        entrypoint = self._service.get("entrypoint", self._image.entrypoint)
+        command = [*entrypoint, *(arguments or self._service.get("command", self._image.command))]
         words = [word.replace("$$", "$") for word in command]
         bubble = [*self._bubble(), "--info-fd", str(tell), "--block-fd", str(waits), *self._as_user(words)]
         with (self._own / "log").open("ab") as log:

@@ -25,9 +25,9 @@ class Deployment:
         self._passed = passed or {}
         self._running: list[Container] = []
 
-    def run(self, name: str) -> str:
+    def run(self, name: str, *arguments: str) -> str:
         """`docker compose run`: a service that ends; what it has written."""
-        container = self._make(name)
+        container = self._make(name, list(arguments))
         assert container.wait(ONCE_SECONDS) == 0, container.log
         return container.log
 
@@ -43,10 +43,10 @@ class Deployment:
             container.stop()
         self.network.close()
 
-    def _make(self, name: str) -> Container:
+    def _make(self, name: str, arguments: list[str] | None = None) -> Container:
         container = Container(
             name, self.services[name], self._images[name], self.network, self.folder, self._passed
         )
-        container.start()
+        container.start(arguments)
         self._running.append(container)
         return container

@@ -11,7 +11,9 @@ from dockerfile_parse import DockerfileParser
 ROOT = Path(__file__).parents[2]
 SERVICES = ("gateway", "catalog", "jobs", "telemetry", "trainer")
 PROVISION = "provision"
-OURS = (*SERVICES, PROVISION)
+OPERATOR = "operator"
+OURS = (*SERVICES, PROVISION, OPERATOR)
+_FOLDERS = {PROVISION: "libs/chassis", OPERATOR: "cli"}
 USER = 10001
 
 
@@ -45,6 +47,11 @@ class Dockerfile:
         return [str(word) for word in json.loads(self.all("CMD")[-1])]
 
     @property
+    def entrypoint(self) -> list[str]:
+        """ENTRYPOINT, which few have."""
+        return [str(word) for said in self.all("ENTRYPOINT")[-1:] for word in json.loads(said)]
+
+    @property
     def healthcheck(self) -> list[str]:
         """The words of HEALTHCHECK's CMD; none for NONE."""
         words = re.search(r"CMD (\[.*\])", self.all("HEALTHCHECK")[-1])
@@ -65,9 +72,14 @@ class Dockerfile:
         return [word for run in made for word in shlex.split(run) if word.startswith("/")]
 
 
+def folder_of(image: str) -> str:
+    """The folder of the distribution that one of `OURS` is made for."""
+    return _FOLDERS.get(image, f"services/{image}")
+
+
 def path_of(image: str) -> Path:
     """Where one of `OURS` is described."""
-    return ROOT / ("libs/chassis" if image == PROVISION else f"services/{image}") / "Dockerfile"
+    return ROOT / folder_of(image) / "Dockerfile"
 
 
 def dockerfile(image: str) -> Dockerfile:

@@ -40,8 +40,10 @@ class Images:
         _run([sys.executable, "-m", "venv", str(target)])
         pip = [str(target / "bin" / "pip"), "install", "--quiet", "--constraint", "constraints.txt"]
         _run([*pip, *file.installed])
+        _move_scripts(target)
         return Image(
             {"/opt/tunedeck": target, "/etc/passwd": self._passwd},
+            entrypoint=file.entrypoint,
             command=file.command,
             healthcheck=file.healthcheck,
             environment=file.environment,
@@ -91,3 +93,9 @@ def _run(command: list[str]) -> None:
         command, cwd=ROOT, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
     )
     assert ran.returncode == 0, f"{' '.join(command)}\n{ran.stderr[-3000:]}"
+
+
+def _move_scripts(environment: Path) -> None:
+    """The first line of a command names the place where its environment was made."""
+    for script in (environment / "bin").glob("tunedeck*"):
+        script.write_text(script.read_text().replace(str(environment), "/opt/tunedeck", 1))

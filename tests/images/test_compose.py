@@ -19,12 +19,13 @@ from tests.images.compose import (
     services,
     volumes_of,
 )
-from tests.images.dockerfiles import OURS, PROVISION, ROOT, SERVICES, USER, Dockerfile
+from tests.images.dockerfiles import OURS, PROVISION, ROOT, SERVICES, USER, Dockerfile, folder_of
 from tunedeck_chassis.mongo_users import MONGO_USERS, PASSWORD
 from tunedeck_contracts.permissions import USERS
 
 ALL = services()
-LASTING = {name: one for name, one in ALL.items() if name not in ("secrets", PROVISION)}
+TOOLS = ("secrets", "operator")
+LASTING = {name: one for name, one in ALL.items() if name not in (*TOOLS, PROVISION)}
 SCHEMA = json.loads(Path(__file__).with_name("compose-spec.json").read_text())
 FIXED = {
     "TUNEDECK_NATS_NKEY_SEED",
@@ -68,16 +69,16 @@ def test_it_is_confined(name: str) -> None:
     assert service["pids_limit"] and service["mem_limit"] and service["cpus"]
     assert not {"privileged", "pid", "ipc", "userns_mode", "devices"} & service.keys()
     assert "docker.sock" not in json.dumps(service)
-    allowed = {"secrets": ["DAC_OVERRIDE"], "proxy": ["NET_BIND_SERVICE"]}
+    allowed = {**{tool: ["DAC_OVERRIDE"] for tool in TOOLS}, "proxy": ["NET_BIND_SERVICE"]}
     assert service.get("cap_add", []) == allowed.get(name, [])
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_it_does_not_run_as_root(name: str) -> None:
     service = ALL[name]
-    if name == "secrets":
-        # It alone: it writes into a folder of the host, has no network and runs once.
-        assert service["network_mode"] == "none" and service["profiles"] == ["setup"]
+    if name in TOOLS:
+        # They alone: they write into a folder of the host, and end.
+        assert service["user"] == "0:0" and service["profiles"] == ["tools"]
     elif "user" in service:
         assert service["user"] in (f"{USER}:{USER}", "999:999")
     else:
@@ -102,9 +103,7 @@ def test_images_that_are_not_built_here_are_pinned() -> None:
 def test_each_image_is_built_from_its_own_dockerfile(name: str) -> None:
     build = ALL[name]["build"]
     assert build["context"] == "."
-    assert (
-        build["dockerfile"] == ("libs/chassis" if name == PROVISION else f"services/{name}") + "/Dockerfile"
-    )
+    assert build["dockerfile"] == f"{folder_of(name)}/Dockerfile"
 
 
 def test_ports_are_the_hosts_own_alone() -> None:
@@ -115,7 +114,11 @@ def test_ports_are_the_hosts_own_alone() -> None:
 def test_nats_and_mongodb_are_out_of_the_reach_of_others() -> None:
     networks = read()["networks"]
     assert {name for name, one in networks.items() if one.get("internal")} == {"edge", "inside"}
-    assert {name for name, one in ALL.items() if "edge" in one.get("networks", [])} == {"proxy", "gateway"}
+    assert {name for name, one in ALL.items() if "edge" in one.get("networks", [])} == {
+        "proxy",
+        "gateway",
+        "operator",
+    }
     assert ALL["nats"]["networks"] == ALL["mongo"]["networks"] == ["inside"]
     assert "inside" not in ALL["proxy"]["networks"]
 

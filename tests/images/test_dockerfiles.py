@@ -11,11 +11,20 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.images.dockerfiles import OURS, PROVISION, ROOT, SERVICES, USER, Dockerfile, dockerfile, version_of
-
-ALL = sorted(
-    [*ROOT.glob("services/*/Dockerfile"), *ROOT.glob("libs/*/Dockerfile"), *ROOT.glob("deploy/*/Dockerfile")]
+from tests.images.dockerfiles import (
+    OURS,
+    PROVISION,
+    ROOT,
+    SERVICES,
+    USER,
+    Dockerfile,
+    dockerfile,
+    folder_of,
+    path_of,
+    version_of,
 )
+
+ALL = sorted([*map(path_of, OURS), *ROOT.glob("deploy/*/Dockerfile")])
 HEAVY = {"torch", "pandas", "transformers", "peft", "accelerate", "tokenizers", "numpy"}
 ALLOWED_HEAVY = {
     "catalog": {"pandas", "numpy", "tokenizers"},
@@ -50,7 +59,7 @@ def test_it_is_built_in_one_stage_and_run_in_another(image: str) -> None:
 @pytest.mark.parametrize("image", OURS)
 def test_only_its_own_distributions_are_in_it(image: str) -> None:
     file = dockerfile(image)
-    own = ["./libs/contracts", "./libs/chassis"] + ([] if image == PROVISION else [f"./services/{image}"])
+    own = ["./libs/contracts", "./libs/chassis"] + ([] if image == PROVISION else [f"./{folder_of(image)}"])
     assert file.installed == own
     copied = {copy.split()[0] for copy in file.all("COPY") if not copy.startswith("--from")}
     assert copied == {"constraints.txt", "libs"} | {one.removeprefix("./") for one in own[2:]}

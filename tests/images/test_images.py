@@ -13,7 +13,7 @@ import pytest
 
 from tests.images.container import NEEDED, Container
 from tests.images.deployment import Deployment
-from tests.images.dockerfiles import OURS, PROVISION, SERVICES
+from tests.images.dockerfiles import OPERATOR, OURS, PROVISION, SERVICES
 from tests.images.images import Images
 from tests.images.test_dockerfiles import ALLOWED_HEAVY, HEAVY
 from tests.support.tiny_model import build_tiny_model
@@ -38,7 +38,8 @@ def test_only_what_it_needs_is_installed(images: Images, name: str) -> None:
     python = images.environment(name) / "bin" / "python"
     listed = subprocess.run([python, "-m", "pip", "list", "--format=json"], capture_output=True, check=True)
     names = {one["name"].lower().replace("_", "-") for one in json.loads(listed.stdout)}
-    own = {"tunedeck-contracts", "tunedeck-chassis"} | (set() if name == PROVISION else {f"tunedeck-{name}"})
+    named = {PROVISION: "tunedeck-chassis", OPERATOR: "tunedeck-cli"}.get(name, f"tunedeck-{name}")
+    own = {"tunedeck-contracts", "tunedeck-chassis", named}
     assert {one for one in names if one.startswith("tunedeck-")} == own
     assert names & HEAVY == ALLOWED_HEAVY.get(name, set())
     subprocess.run([python, "-m", "pip", "check"], check=True)
@@ -105,6 +106,15 @@ def test_a_job_runs_through(deployment: Deployment, containers: dict[str, list[C
     assert said["health"]["status"] == "healthy"
     folder = deployment.folder / "volumes" / "adapters" / said["job"]["uid"]
     assert (folder / "manifest.json").is_file() and folder.stat().st_uid == 10001
+
+
+def test_an_operator_backs_up_and_looks_at_dead_letters(
+    deployment: Deployment, containers: dict[str, list[Container]]
+) -> None:
+    deployment.run(OPERATOR, "backup", "/backup/today")
+    kept = {path.name for path in (deployment.folder / "backup" / "today").iterdir()}
+    assert {"tunedeck_gateway", "tunedeck_jobs", "tunedeck_catalog", "tunedeck_telemetry"} <= kept
+    assert json.loads(deployment.run(OPERATOR, "dlq", "list", "--json")) == []
 
 
 def test_gateways_share_keys_limits_and_tickets(
