@@ -14,7 +14,7 @@ from tunedeck_gateway.settings import GatewaySettings
     [
         ("/", "GET"),
         ("/api/jobs", "GET, POST"),
-        ("/api/jobs/job_1_a", "DELETE, GET"),
+        ("/api/jobs/job_1_a", "DELETE, GET, PATCH"),
         ("/api/models/owner/name", "DELETE, GET"),
         ("/api/models/search", "GET"),
         ("/api/datasets/rows", "DELETE, GET, PATCH"),
