@@ -1,5 +1,6 @@
 """`tunedeck keys`: the key alone on standard output, and the running stack's database found by itself."""
 
+import json
 import os
 import subprocess
 import sys
@@ -53,6 +54,8 @@ async def test_a_key_is_made_listed_used_and_revoked(command: Command, mongo_url
     assert timedelta(days=29) < key.expires_at - utc_now() <= timedelta(days=30)
     listed = command("list")
     assert key.id in listed.stdout and token.split("_", 2)[2] not in listed.stdout
+    [shown] = json.loads(command("list", "--json").stdout)["keys"]
+    assert (shown["id"], shown["scope"], "key" in shown) == (key.id, "write", False)
     ended = command("revoke", key.id)
     assert (ended.returncode, ended.stdout) == (0, "") and key.id in ended.stderr
     with pytest.raises(Unauthorized, match="revoked"):

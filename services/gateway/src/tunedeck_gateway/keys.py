@@ -17,6 +17,7 @@ from tunedeck_chassis import mongo
 from tunedeck_contracts.errors import TunedeckError
 from tunedeck_contracts.message import utc_now
 from tunedeck_gateway.access.keys import ApiKey, Keys, Scope
+from tunedeck_gateway.access.messages import KeyList, shown
 from tunedeck_gateway.access.repository import KeyRepository
 from tunedeck_gateway.settings import GatewaySettings
 
@@ -71,6 +72,8 @@ async def _run(given: argparse.Namespace) -> None:
         elif given.command == "revoke":
             key = await keys.revoke(given.id)
             print(f"{_said(key)}: every gateway refuses it within 30 seconds.", file=sys.stderr)
+        elif given.json:
+            print(KeyList(keys=[shown(key) for key in await keys.all()]).to_json().decode())
         else:
             await _list(keys)
 
@@ -119,7 +122,8 @@ def _parser() -> argparse.ArgumentParser:
         help="what it allows; each scope allows all before it (default: read)",
     )
     create.add_argument("--expires", type=_duration, metavar="30d", help="90m, 12h, 30d or 2w; else never")
-    commands.add_parser("list", help="show every key, without its secret")
+    listed = commands.add_parser("list", help="show every key, without its secret")
+    listed.add_argument("--json", action="store_true", help="as GET /api/keys answers, for scripts")
     commands.add_parser("revoke", help="end a key").add_argument("id", help="what follows ftk_ in the key")
     return parser
 
