@@ -24,6 +24,7 @@ async def test_a_paused_job_frees_its_trainer_and_goes_on_from_its_checkpoint(se
     await service.queue.report(report(uid, fence, Outcome.PAUSED))
     paused = await service.jobs.get(uid)
     assert (paused.status, paused.training.phase, paused.training.ended_at) == (Status.PAUSED, None, None)
+    assert (paused.training.current_step, paused.training.progress) == (6, 60.0)
     with pytest.raises(Fenced):
         await service.beat(uid, fence)
     assert (await service.queue.claim(claim())).run is None, "a paused job waits for its person"

@@ -51,7 +51,8 @@ def test_the_steps_left_take_as_long_as_the_newest_did() -> None:
 
 def test_nothing_can_be_said_before_a_step_or_while_the_job_waits() -> None:
     assert remaining_seconds(job(), []) is None
-    assert remaining_seconds(job(Status.QUEUED), points(4, 2.0)) is None
+    for waiting in (Status.QUEUED, Status.PAUSED):
+        assert remaining_seconds(job(waiting), points(4, 2.0)) is None
 
 
 @pytest.mark.parametrize("status", PAST)

@@ -19,6 +19,17 @@ def test_a_later_run_from_an_earlier_step_replaces_the_runs_between() -> None:
     assert owned_spans(tenures) == [Span(1, 0, 10), Span(3, 10, None)]
 
 
+def test_a_run_that_fell_back_owns_what_it_tells_again() -> None:
+    tenures = [Tenure(1, 0), Tenure(2, 20), Tenure(2, 10)]
+    for order in (tenures, tenures[::-1]):
+        owned = [
+            (span.fence, n)
+            for span in owned_spans(order)
+            for n in range(span.after + 1, (span.upto or 30) + 1)
+        ]
+        assert owned == [(1, n) for n in range(1, 11)] + [(2, n) for n in range(11, 31)]
+
+
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=8), st.integers(1, 60))
 def test_every_iteration_belongs_to_the_newest_fence_that_began_before_it(steps: list[int], n: int) -> None:
     tenures = [Tenure(fence, step) for fence, step in enumerate([0, *steps], start=1)]

@@ -49,6 +49,19 @@ def test_a_started_run_is_a_tenure_from_its_resume_step() -> None:
     assert known.tenures == (Tenure(2, 3),)
 
 
+def test_a_run_that_falls_back_tells_an_earlier_tenure_of_the_same_fence() -> None:
+    known = from_event(event(JobEventType.FELL_BACK, Status.RUNNING, resume_step=1))
+    assert known.tenures == (Tenure(2, 1),)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [(JobEventType.PAUSED, Status.PAUSED), (JobEventType.RESUMED, Status.QUEUED)]
+)
+def test_a_job_that_waits_has_no_run(kind: JobEventType, status: Status) -> None:
+    known = from_event(event(kind, status, resume_step=7))
+    assert (known.status, known.tenures) == (status, ())
+
+
 def test_a_requeue_raises_the_fence_but_nobody_holds_it() -> None:
     known = from_event(event(JobEventType.REQUEUED, Status.QUEUED))
     assert (known.fence, known.tenures) == (2, ())

@@ -16,6 +16,11 @@ _GONE_ON: Document = {"$gt": [{"$first": "$checkpoints.fence"}, 0]}
 _STEP: Document = {"$ifNull": [{"$first": "$checkpoints.step"}, 0]}
 _TOTAL = "$training.total_steps"
 _PERCENT: Document = {"$round": [{"$divide": [{"$multiply": [100.0, _STEP]}, _TOTAL]}, 1]}
+_RESUMABLE: Document = {
+    "training.current_step": _STEP,
+    "training.progress": {"$cond": [{"$gte": [_TOTAL, {"$max": [_STEP, 1]}]}, _PERCENT, 0.0]},
+}
+"""How far a job is that goes on from its newest checkpoint."""
 
 EFFECTS: dict[Change, Document] = {
     Change.CLAIM: {
@@ -25,16 +30,15 @@ EFFECTS: dict[Change, Document] = {
         "resume_step": {"$cond": [_GONE_ON, {"$first": "$checkpoints.iteration"}, 0]},
         "training.started_at": {"$ifNull": ["$training.started_at", "$$NOW"]},
         "training.phase": "preparing",
-        "training.current_step": _STEP,
-        "training.progress": {"$cond": [{"$gte": [_TOTAL, {"$max": [_STEP, 1]}]}, _PERCENT, 0.0]},
+        **_RESUMABLE,
     },
     Change.WANT_PAUSE: {"wanted": Wanted.PAUSE.value},
     Change.WITHDRAW_PAUSE: {"wanted": Wanted.RUN.value},
     Change.WANT_CANCEL: {"wanted": Wanted.CANCEL.value},
-    Change.PAUSE: _FREE,
+    Change.PAUSE: {**_FREE, **_RESUMABLE},
     Change.RESUME: {"wanted": Wanted.RUN.value},
-    Change.YIELD: _FREE,
-    Change.REQUEUE: {**_FREE, "lost": {"$add": ["$lost", 1]}},
+    Change.YIELD: {**_FREE, **_RESUMABLE},
+    Change.REQUEUE: {**_FREE, **_RESUMABLE, "lost": {"$add": ["$lost", 1]}},
     Change.GIVE_UP: {**_ENDED, "failure": literal(failure(FailureCode.LOST_WORKER).model_dump(mode="json"))},
     Change.CANCEL_WAITING: {**_ENDED, "wanted": Wanted.CANCEL.value},
     Change.CANCEL_RUNNING: _ENDED,
