@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import pymongo
 import typer
 from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
 
@@ -21,6 +22,10 @@ from tunedeck_cli.manifest import Manifest
 from tunedeck_cli.output import AsJson, note, print_json
 from tunedeck_cli.restore import restore as load
 from tunedeck_cli.stack import Stack
+
+_ANSWER_SECONDS = 5.0
+_OPERATION_SECONDS = 600.0
+"""For an index of a large collection."""
 
 
 def backup(
@@ -77,7 +82,9 @@ def _database(*, while_running: bool) -> Iterator[ServiceSettings]:
 
 def _with_client(settings: ServiceSettings, do: Callable[[mongo.Client], Awaitable[Manifest]]) -> Manifest:
     async def run() -> Manifest:
-        async with mongo.connect(settings) as client:
+        async with mongo.connect(settings, seconds=_OPERATION_SECONDS) as client:
+            with pymongo.timeout(_ANSWER_SECONDS):
+                await client.admin.command("ping")
             return await do(client)
 
     try:

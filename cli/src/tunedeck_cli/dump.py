@@ -14,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import pymongo
 from bson.json_util import CANONICAL_JSON_OPTIONS, dumps
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import OperationFailure
@@ -25,7 +24,6 @@ from tunedeck_cli.errors import CommandFailed
 from tunedeck_cli.manifest import MANIFEST, CollectionFiles, Manifest, digest
 from tunedeck_contracts.message import utc_now
 
-LONGEST_SECONDS = 86_400.0
 _OF_MONGODB = {"admin", "config", "local"}
 _SNAPSHOT_TOO_OLD = 239
 _SNAPSHOT_UNAVAILABLE = 246
@@ -39,8 +37,7 @@ async def dump(
     Raises:
         CommandFailed: the folder has something in it, there is nothing to back up, or the moment is lost.
     """
-    # The client's own limit is meant for a service's questions.
-    with _appearing(folder) as whole, pymongo.timeout(LONGEST_SECONDS):
+    with _appearing(folder) as whole:
         manifest = await _Dump(client, whole, say).run(databases)
         with _Written(whole / MANIFEST) as file:
             file.write(manifest.to_json())

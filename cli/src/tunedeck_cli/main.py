@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 
 from tunedeck_chassis import secrets as deployment_secrets
@@ -131,6 +132,8 @@ def _say_addresses(stack: Stack) -> None:
 
 def main() -> None:
     """Run the command; a failure is one message and exit status 1, Ctrl-C or SIGTERM is 130."""
+    # Standard output has data alone.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Started from a script in the background, SIGINT is ignored unless this is said.
     signal.signal(signal.SIGINT, signal.default_int_handler)

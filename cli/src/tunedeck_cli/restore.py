@@ -4,13 +4,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pymongo
 from bson import CodecOptions, decode_file_iter
 from bson.json_util import CANONICAL_JSON_OPTIONS, loads
 from bson.raw_bson import RawBSONDocument
 
 from tunedeck_chassis.mongo import Client
-from tunedeck_cli.dump import LONGEST_SECONDS
 from tunedeck_cli.errors import CommandFailed
 from tunedeck_cli.manifest import CollectionFiles, Manifest, verified
 
@@ -26,15 +24,14 @@ async def restore(client: Client, folder: Path, *, replace: bool, say: Callable[
     """
     manifest = verified(folder)
     say(f"{folder} is whole: {manifest.documents} documents in {len(manifest.databases)} databases")
-    with pymongo.timeout(LONGEST_SECONDS):
-        if not replace:
-            await _refuse_occupied(client, manifest)
-        for database in manifest.databases:
-            for collection in await client[database].list_collection_names():
-                await client[database].drop_collection(collection)
-        for one in manifest.collections:
-            await _load(client, folder, one)
-        say(f"{', '.join(manifest.databases)}: restored")
+    if not replace:
+        await _refuse_occupied(client, manifest)
+    for database in manifest.databases:
+        for collection in await client[database].list_collection_names():
+            await client[database].drop_collection(collection)
+    for one in manifest.collections:
+        await _load(client, folder, one)
+    say(f"{', '.join(manifest.databases)}: restored")
     return manifest
 
 

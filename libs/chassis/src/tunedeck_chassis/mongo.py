@@ -18,11 +18,11 @@ PROBLEM_SECONDS = 1.5
 """Below the time limit of the health check, which has to say that the database is away."""
 
 
-def connect(settings: ServiceSettings) -> Client:
+def connect(settings: ServiceSettings, *, seconds: float = 5.0) -> Client:
     """A client whose writes are on a majority's journal before they are acknowledged.
 
     A replica set's default of an in-memory acknowledgement loses writes on kill -9;
-    five seconds bridge a restart of the server (1.5 to 2.6 s) and no more.
+    five seconds bridge a restart of the server (1.5 to 2.6 s) and no more. `seconds` limits each operation.
     """
     return AsyncMongoClient(
         settings.mongo_url,
@@ -32,7 +32,7 @@ def connect(settings: ServiceSettings) -> Client:
         retryWrites=True,
         serverSelectionTimeoutMS=5000,
         connectTimeoutMS=5000,
-        timeoutMS=5000,
+        timeoutMS=int(seconds * 1000),
         maxPoolSize=32,
         **login(settings),
     )
