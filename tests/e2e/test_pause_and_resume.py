@@ -1,0 +1,35 @@
+"""A job that is paused and resumed over all processes: one curve of both its runs, each iteration once."""
+
+from typing import Any
+
+from tests.e2e.api import Api, ended, rows_csv
+
+STEPS = 900
+
+
+def iteration(job: dict[str, Any]) -> int:
+    return int(job["training"]["currentStep"])
+
+
+def test_a_paused_job_goes_on_from_its_checkpoint_and_has_every_point_once(api: Api) -> None:
+    upload = api.preview(rows_csv(40)).json()["upload_id"]
+    settings = {"max_steps": STEPS, "batch_size": 2, "eval_steps": STEPS, "validation_rows": 4}
+    uid = api.create_job(upload, save_steps=100, **settings)["jobUid"]
+    api.wait(uid, lambda job: iteration(job) > 0, 120)
+    assert api.main.post(f"/api/jobs/{uid}/pause").status_code == 200
+    paused = api.wait(uid, lambda job: job["status"] != "running", 60)
+    assert paused["status"] == "paused", paused
+    checkpoints = api.main.get(f"/api/jobs/{uid}/checkpoints").json()["checkpoints"]
+    step = checkpoints[0]["step"]
+    assert step == iteration(paused) < STEPS
+
+    assert api.main.post(f"/api/jobs/{uid}/resume").status_code == 200
+    frames, _ = api.stream(uid, seconds=240)
+    done = api.wait(uid, ended, 60)
+    assert done["status"] == "completed", done["failure"]
+    assert done["attempt"] == 2
+    points = api.monitor.get("/api/training/losses", params={"job_id": uid, "last_n": STEPS}).json()
+    for curve in (points, frames[:-1]):
+        assert [point["iteration"] for point in curve] == list(range(1, STEPS + 1))
+    log = api.main.get(f"/api/jobs/{uid}/logs").json()["lines"]
+    assert any(f"Going on from the checkpoint after step {step}." in line["text"] for line in log)
