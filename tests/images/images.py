@@ -72,7 +72,7 @@ class Images:
                 "/opt/tunedeck": self.environment(PROVISION),
             },
             # In place of mongosh.
-            healthcheck=["/opt/tunedeck/bin/python", "-c", _PING],
+            healthcheck=["/opt/tunedeck/bin/python", "-c", _LISTENS],
         )
 
     def _proxy(self) -> Image:
@@ -85,7 +85,7 @@ class Images:
         )
 
 
-_PING = "import pymongo; pymongo.MongoClient('mongo', directConnection=True).admin.command('hello')"
+_LISTENS = "import socket; socket.create_connection(('mongo', 27017), 5)"
 
 
 def _run(command: list[str]) -> None:

@@ -29,7 +29,8 @@ class Network:
         ]
         self._holder = subprocess.Popen(held, stdout=subprocess.PIPE)
         assert self._holder.stdout is not None
-        self._holder.stdout.readline()
+        with self._holder.stdout as said:
+            said.readline()
         for words in (
             "link set lo up",
             "link add switch type bridge",

@@ -8,17 +8,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import trustme
 
+from tests.images.compose import COMPOSE
 from tests.images.container import NEEDED, Container
 from tests.images.deployment import Deployment
-from tests.images.dockerfiles import OPERATOR, OURS, PROVISION, SERVICES
+from tests.images.dockerfiles import OPERATOR, OURS, PROVISION, ROOT, SERVICES
 from tests.images.images import Images
 from tests.images.test_dockerfiles import ALLOWED_HEAVY, HEAVY
 from tests.support.tiny_model import build_tiny_model
 
-MISSING = [name for name in (*NEEDED, "caddy", "wget") if shutil.which(name) is None]
+MISSING = [name for name in (*NEEDED, "caddy", "curl", "wget") if shutil.which(name) is None]
 pytestmark = [
     pytest.mark.images,
     pytest.mark.timeout(1800),
@@ -102,7 +105,7 @@ def test_a_job_runs_through(deployment: Deployment, containers: dict[str, list[C
     assert ran.returncode == 0, ran.stderr + "".join(one.log for one in containers["trainer"])
     said = json.loads(ran.stdout)
     assert said["job"]["status"] == "completed", said["job"]
-    assert len(said["losses"]["data"]) == 3
+    assert len(said["losses"]) == 3
     assert said["health"]["status"] == "healthy"
     folder = deployment.folder / "volumes" / "adapters" / said["job"]["uid"]
     assert (folder / "manifest.json").is_file() and folder.stat().st_uid == 10001
@@ -141,3 +144,45 @@ def test_a_frozen_service_is_seen(containers: dict[str, list[Container]]) -> Non
     finally:
         trainer.signal("CONT")
     trainer.wait_until_healthy(60)
+
+
+def test_with_tls_nothing_is_said_in_the_clear(images: Images, tmp_path: Path) -> None:
+    whole = Deployment(tmp_path / "secured", images, COMPOSE, ROOT / "compose.tls.yml")
+    authority = _certificates(whole.folder / "tls")
+    try:
+        whole.run("secrets")
+        whole.up("nats")
+        whole.up("mongo")
+        whole.run("provision")
+        whole.up("gateway")
+        proxy = whole.up("proxy")
+        asked = [
+            "curl",
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--resolve",
+            f"tunedeck.test:8000:{proxy.address}",
+        ]
+        trusting = [*asked, "--cacert", str(authority), "https://tunedeck.test:8000/"]
+        assert "is running" in whole.network.run(trusting, 20).stdout
+        assert whole.network.run([*asked, "https://tunedeck.test:8000/"], 20).returncode != 0
+        assert whole.network.run([*asked, "http://tunedeck.test:8000/"], 20).returncode != 0
+    finally:
+        whole.close()
+
+
+def _certificates(folder: Path) -> Path:
+    """What README.md asks for, and the authority that vouches for it."""
+    folder.mkdir()
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    for prefix, names in (("", ("nats", "mongo")), ("site_", ("tunedeck.test",))):
+        issued = authority.issue_cert(*names)
+        issued.private_key_pem.write_to_path(str(folder / f"{prefix}key.pem"))
+        (folder / f"{prefix}certificate.pem").write_bytes(
+            b"".join(pem.bytes() for pem in issued.cert_chain_pems)
+        )
+    for path in folder.iterdir():
+        path.chmod(0o444)
+    return folder / "ca.pem"
