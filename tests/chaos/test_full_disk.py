@@ -1,14 +1,10 @@
 """The disk that the stack is on fills up: intake stops early, nothing acknowledged is lost, and it heals."""
 
 import asyncio
-import os
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 import httpx
 import pytest
@@ -24,44 +20,28 @@ from tests.chaos.trainings import event_verdicts
 from tests.chaos.verdicts import lost_writes
 from tests.e2e.api import rows_csv
 from tests.support.servers import wait_for
+from tests.support.small_disk import fill, needs_root, small_disk
 from tests.support.tiny_model import build_tiny_model
 from tunedeck_cli import ports
 from tunedeck_cli.home import Home
 from tunedeck_cli.stack import Stack
 
-MEGABYTE = 2**20
-DISK = 640 * MEGABYTE
-LEAST_FREE = 64 * MEGABYTE
+DISK = 640 * 2**20
+LEAST_FREE = 64 * 2**20
 HEALED_SECONDS = 60
 FULL_SECONDS = 8.0
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.timeout(420),
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount the small disk that is filled up"),
+    needs_root,
 ]
 
 
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """A disk in memory of a mount namespace of its own: it goes with the process that holds it."""
-    folder.mkdir()
-    script = f"mount -t tmpfs -o size={DISK} tmpfs {folder} && echo mounted && exec sleep 3600"
-    holder = subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdout=subprocess.PIPE)
-    assert holder.stdout is not None
-    if holder.stdout.readline() != b"mounted\n":
-        pytest.skip("this machine lets not even root mount a disk in memory")
-    try:
-        yield Path(f"/proc/{holder.pid}/root{folder}")
-    finally:
-        holder.kill()
-        holder.wait()
-
-
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
+def disk() -> Iterator[Path]:
     """A small disk."""
-    with small_disk(tmp_path / "disk") as found:
+    with small_disk(DISK) as found:
         yield found
 
 
@@ -86,11 +66,11 @@ def test_a_full_disk_loses_nothing_and_heals(stack: Stack, disk: Path, tmp_path:
     for number, uid in enumerate(uids):
         history.acknowledged(Kind.JOB, uid, name=f"kept-{number}")
 
-    with httpx.Client(base_url=stack.api_url, timeout=30) as http, (disk / "filler").open("wb") as filler:
-        _fill(filler, shutil.disk_usage(disk).free - LEAST_FREE // 2)
+    with httpx.Client(base_url=stack.api_url, timeout=30) as http:
+        fill(disk / "filler", shutil.disk_usage(disk).free - LEAST_FREE // 2)
         _assert_only_intake_is_refused(http, client, dataset, uids[0])
         history.acknowledged(Kind.CANCEL, uids[0], status="cancelled")
-        _fill(filler, DISK)
+        fill(disk / "filler", DISK)
         for uid in uids[1:]:
             if _cancelled(http, uid):
                 history.acknowledged(Kind.CANCEL, uid, status="cancelled")
@@ -118,14 +98,6 @@ def test_a_full_disk_loses_nothing_and_heals(stack: Stack, disk: Path, tmp_path:
     ]
     assert said == []
     client.close()
-
-
-def _fill(filler: BinaryIO, size: int) -> None:
-    """Write so many bytes, or as many as there is room for."""
-    with suppress(OSError):
-        for _ in range(size // MEGABYTE):
-            filler.write(b"x" * MEGABYTE)
-            filler.flush()
 
 
 def _assert_only_intake_is_refused(http: httpx.Client, client: PatientClient, dataset: str, uid: str) -> None:
