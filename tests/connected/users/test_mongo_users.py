@@ -12,6 +12,7 @@ from tunedeck_chassis import mongo, mongo_users, replica_set, secrets
 from tunedeck_chassis.blobs import BLOBS_DATABASE
 from tunedeck_chassis.misprovisioned import Misprovisioned
 from tunedeck_chassis.mongo_users import MONGO_USERS, provision_users
+from tunedeck_cli import ports
 from tunedeck_cli.dump import dump
 from tunedeck_cli.restore import restore
 from tunedeck_contracts.channels import SERVICES
@@ -160,3 +161,23 @@ def test_other_secrets_than_mongodb_has_are_named(provisioned: MongoServer, tmp_
     settings = settings_of("provision", tmp_path, mongo_url=provisioned.url)
     with pytest.raises(Misprovisioned, match=r"does not take the password .* in .*provision/tunedeck_mongo"):
         replica_set.prepare(settings)
+
+
+def test_a_replica_set_follows_its_node_on_this_machine_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = MongoServer(tmp_path, secrets=folder)
+    server.start()
+    try:
+        replica_set.prepare(settings_of("provision", folder, mongo_url=server.url))
+        server.stop()
+        server.port = ports.free_port()
+        server.start()
+        settings = settings_of("provision", folder, mongo_url=server.url)
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(replica_set, "_is_loopback", lambda host: False)
+            with pytest.raises(Misprovisioned, match="does not know it by this name"):
+                replica_set.prepare(settings)
+        assert replica_set.prepare(settings) == [f"replica set tunedeck moved to 127.0.0.1:{server.port}"]
+    finally:
+        server.stop()
