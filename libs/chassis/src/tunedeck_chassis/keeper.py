@@ -23,6 +23,8 @@ async def keep(settings: ProvisionSettings) -> None:
         try:
             for change in await provision_streams(settings):
                 log.warning("provisioned_again", change=change)
+            if settings.heartbeat_file is not None:
+                settings.heartbeat_file.touch()
         except (Misprovisioned, NatsError, TimeoutError, OSError) as error:
             log.warning("not_provisioned", error=repr(error))
         await asyncio.sleep(LOOK_SECONDS)
