@@ -83,7 +83,13 @@ class PatientClient:
 
     def train(self, name: str, dataset: str, steps: int = STEPS, **settings: Any) -> str:
         """The uid of a job that trains so many steps, the same in each job of the same length."""
-        fixed = {"max_steps": steps, "batch_size": 2, "eval_steps": steps, "validation_rows": 4}
+        fixed = {
+            "max_steps": steps,
+            "batch_size": 2,
+            "eval_steps": steps,
+            "validation_rows": 4,
+            "save_steps": max(7, steps // 4),
+        }
         return str(self.create_job(name, dataset, **fixed, **settings)["uid"])
 
     def job(self, uid: str) -> dict[str, Any]:
