@@ -40,8 +40,15 @@ class FenceBlind:
         return getattr(self._collection, name)
 
     async def find_one_and_update(self, query: dict[str, Any], *arguments: Any, **options: Any) -> Any:
-        blind = {key: value for key, value in query.items() if key != "fence"}
-        return await self._collection.find_one_and_update(blind, *arguments, **options)
+        return await self._collection.find_one_and_update(_without_fence(query), *arguments, **options)
+
+
+def _without_fence(query: Any) -> Any:
+    if isinstance(query, list):
+        return [_without_fence(one) for one in query]
+    if isinstance(query, dict):
+        return {key: _without_fence(value) for key, value in query.items() if key != "fence"}
+    return query
 
 
 async def attempts_of_a_replaced_run(service: Service) -> list[Attempt]:
