@@ -51,13 +51,25 @@ class Images:
 
     def _nats(self) -> Image:
         file = Dockerfile(ROOT / "deploy" / "nats" / "Dockerfile")
-        _, *sources, target = file.all("COPY")[-1].split()
+        *sources, target = file.all("COPY")[-1].split()[1:]
         configuration = {f"{target}{Path(source).name}": ROOT / source for source in sources}
         return Image(
-            {"/opt/bin/nats-server": binaries.nats_server(), **configuration},
+            {
+                "/opt/bin/nats-server": binaries.nats_server(),
+                "/opt/bin/healthcheck": ROOT / "deploy" / "nats" / "healthcheck.sh",
+                **self._busybox("nc"),
+                **configuration,
+            },
             command=file.command,
             healthcheck=file.healthcheck,
         )
+
+    @staticmethod
+    def _busybox(*names: str) -> dict[str, Path]:
+        """Commands of Alpine, on which the image is made."""
+        busybox = shutil.which("busybox")
+        assert busybox is not None
+        return {f"/opt/bin/{name}": Path(busybox) for name in names}
 
     def _mongo(self) -> Image:
         entrypoint = self._folder / "docker-entrypoint.sh"
@@ -79,7 +91,7 @@ class Images:
         caddy = shutil.which("caddy")
         assert caddy is not None
         return Image(
-            {"/opt/bin/caddy": Path(caddy)},
+            {"/opt/bin/caddy": Path(caddy), **self._busybox("wget")},
             command=["caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"],
             environment={"XDG_CONFIG_HOME": "/config", "XDG_DATA_HOME": "/data"},
         )

@@ -21,7 +21,7 @@ from tests.images.images import Images
 from tests.images.test_dockerfiles import ALLOWED_HEAVY, HEAVY
 from tests.support.tiny_model import build_tiny_model
 
-MISSING = [name for name in (*NEEDED, "caddy", "curl", "wget") if shutil.which(name) is None]
+MISSING = [name for name in (*NEEDED, "busybox", "caddy", "curl") if shutil.which(name) is None]
 pytestmark = [
     pytest.mark.images,
     pytest.mark.timeout(1800),
