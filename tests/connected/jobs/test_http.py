@@ -7,8 +7,9 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
 
-from tests.support.jobs_service import Service, body
+from tests.support.jobs_service import Service, body, report
 from tunedeck_chassis.disk_guard import DiskGuard
+from tunedeck_contracts.runs import Outcome
 from tunedeck_gateway import errors
 from tunedeck_gateway.access.keys import Keys
 from tunedeck_gateway.access.repository import KeyRepository, TicketRepository
@@ -124,6 +125,41 @@ async def test_a_job_is_started_and_deleted(http: httpx.AsyncClient) -> None:
     assert (gone.status_code, gone.json()["success"], gone.json()["points"]) == (200, True, 12)
     for answer in (await http.get(f"/api/jobs/{uid}"), await http.delete(f"/api/jobs/{uid}")):
         assert answer.status_code == 404
+
+
+async def test_a_job_is_paused_resumed_rescheduled_and_tried_again(
+    http: httpx.AsyncClient, service: Service
+) -> None:
+    uid, fence = await service.running()
+    job = f"/api/jobs/{uid}"
+    assert (await http.post(f"{job}/pause")).json()["wanted"] == "pause"
+    await service.checkpoint(uid, fence, 3)
+    await service.queue.report(report(uid, fence, Outcome.PAUSED))
+    assert (await http.get("/api/jobs/current?status=paused")).json()["jobs"][0]["uid"] == uid
+    assert (await http.post(f"{job}/resume")).json()["status"] == "queued"
+    changed = await http.patch(job, json={"priority": 4, "deadline": "2100-01-01T00:00:00+02:00"})
+    assert (changed.json()["priority"], changed.json()["deadline"]) == (4, "2099-12-31T22:00:00.000Z")
+    taken_away = await http.patch(job, json={"deadline": None})
+    assert (taken_away.json()["priority"], taken_away.json()["deadline"]) == (4, None)
+    times = ("2100-01-01T00:00:00", 4102444800, "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "")
+    wrong_ones = [{}, {"priority": 101}, {"priority": None}, {"name": "n"}]
+    for wrong in wrong_ones + [{"deadline": time} for time in times]:
+        assert (await http.patch(job, json=wrong)).status_code == 422, wrong
+    assert (await http.post(f"{job}/retry")).status_code == 409
+    assert (await http.post(f"{job}/cancel")).json()["status"] == "cancelled"
+    listed = (await http.get(f"{job}/checkpoints")).json()["checkpoints"]
+    assert [one["step"] for one in listed] == [3]
+    again = await http.post(f"{job}/retry", json={"from_checkpoint": 3}, headers={"Idempotency-Key": "once"})
+    assert (again.status_code, again.json()["job"]["retryOf"]) == (201, uid)
+    same = await http.post(f"{job}/retry", json={"from_checkpoint": 3}, headers={"Idempotency-Key": "once"})
+    assert same.content == again.content
+    standing = (await http.get(f"/api/jobs/{again.json()['jobUid']}")).json()
+    assert (standing["queuePosition"], standing["problems"]) == (1, [])
+    events = (await http.get(f"{job}/events")).json()["events"]
+    assert [one["rev"] for one in events] == list(range(1, len(events) + 1))
+    assert (events[0]["type"], events[-1]["type"]) == ("created", "cancelled")
+    for path in ("events", "checkpoints"):
+        assert (await http.get(f"/api/jobs/job_none/{path}")).status_code == 404
 
 
 async def test_the_mode_is_one_of_two(http: httpx.AsyncClient) -> None:

@@ -71,6 +71,8 @@ async def test_a_lost_lease_queues_the_job_again_and_fences_the_old_run_out(serv
     await expire(service, uid)
     assert await sweep.sweep() == 1
     await assert_fenced_out(service, uid, fence)
+    lost = (await service.jobs.events(uid)).events[-1]
+    assert (lost.type.value, lost.fence) == ("requeued", fence + 1), "dead before another begins"
     again = (await service.queue.claim(claim("trainer_2"))).run
     assert again is not None and again.fence > fence and again.attempt == 2
     await assert_fenced_out(service, uid, fence)

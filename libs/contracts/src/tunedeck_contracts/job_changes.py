@@ -1,10 +1,10 @@
 """What a person may ask of a job: another state, priority or deadline, its removal, its events."""
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
 from tunedeck_contracts.events import JobEvent
 from tunedeck_contracts.jobs import HIGHEST_PRIORITY, LOWEST_PRIORITY
-from tunedeck_contracts.message import CamelMessage, Message
+from tunedeck_contracts.message import CamelMessage, GivenTime, Message
 
 EVENTS_KEPT = 1000
 
@@ -80,7 +80,7 @@ class JobChanges(Message):
     priority: int | None = Field(
         default=None, ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY, description="Higher goes first in the queue."
     )
-    deadline: AwareDatetime | None = Field(
+    deadline: GivenTime | None = Field(
         default=None, description="A time with its zone by which the job must have ended, else it fails."
     )
 

@@ -3,11 +3,11 @@
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, field_validator
+from pydantic import ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, field_validator
 
 from tunedeck_contracts.failures import Failure
 from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_contracts.message import CamelMessage, Message, Timestamp
+from tunedeck_contracts.message import CamelMessage, GivenTime, Message, Timestamp
 from tunedeck_contracts.training import LogLine
 
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
@@ -119,7 +119,7 @@ class CreateJob(CamelMessage):
     priority: StrictInt = Field(
         default=0, ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY, description="Higher goes first in the queue."
     )
-    deadline: AwareDatetime | None = Field(
+    deadline: GivenTime | None = Field(
         default=None, description="A time with its zone by which the job must have ended, else it fails."
     )
     device: Device | None = Field(

@@ -1,9 +1,16 @@
 """The two bases of every message, and the types that several messages share."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+)
 from pydantic.alias_generators import to_camel
 
 
@@ -19,6 +26,28 @@ def _iso_z(moment: datetime) -> str:
 
 Timestamp = Annotated[AwareDatetime, PlainSerializer(_iso_z, return_type=str, when_used="json")]
 """An aware UTC time; on the wire ISO 8601 with milliseconds and a Z."""
+
+
+def _text(value: Any) -> Any:
+    if value is None or isinstance(value, str | datetime):
+        return value
+    raise ValueError("a time is a text by ISO 8601, with its zone")
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time is out of range in UTC") from None
+
+
+GivenTime = Annotated[
+    AwareDatetime,
+    BeforeValidator(_text),
+    AfterValidator(_in_utc),
+    PlainSerializer(_iso_z, return_type=str, when_used="json"),
+]
+"""A time that a client has chosen: a text with its zone, and no number."""
 
 
 class Message(BaseModel):
