@@ -24,8 +24,11 @@ from tunedeck_contracts.training import LossPoint
 from tunedeck_jobs.lifecycle import RULES, Change
 from tunedeck_jobs.record import JobRecord, NewJob, Pinned, Submission
 
-HEAVY = ("outbox", "events", "log", "checkpoints")
-"""Fields that a list of many jobs leaves out."""
+READ: Document = dict.fromkeys(("outbox", "events", "log"), False)
+"""What `to_record` needs not read."""
+
+LISTED: Document = {**READ, "checkpoints": False}
+"""What a list of many jobs leaves out."""
 
 _LATER: Document = {
     "priority": 0,

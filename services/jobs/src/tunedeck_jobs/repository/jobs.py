@@ -40,8 +40,12 @@ class JobRepository:
         await self._jobs.create_index([("outbox.rev", ASCENDING)], sparse=True)
         await self._jobs.create_index([("checkpoints.blob.id", ASCENDING)], sparse=True)
         await self._jobs.create_index([("released", ASCENDING)], sparse=True)
-        for field in ("deleted_at", "deadline"):
-            await self._jobs.create_index([(field, ASCENDING)], partialFilterExpression={field: dated})
+        await self._jobs.create_index(
+            [("deleted_at", ASCENDING)], partialFilterExpression={"deleted_at": dated}
+        )
+        await self._jobs.create_index(
+            [("status", ASCENDING), ("deadline", ASCENDING)], partialFilterExpression={"deadline": dated}
+        )
         await self._jobs.create_index(
             [("submission.owner", ASCENDING), ("submission.key", ASCENDING)],
             unique=True,
@@ -76,7 +80,7 @@ class JobRepository:
 
     async def get(self, uid: str) -> JobRecord | None:
         """One job, or None."""
-        return _record(await self._jobs.find_one({"_id": uid, **LIVING}))
+        return _record(await self._jobs.find_one({"_id": uid, **LIVING}, documents.READ))
 
     async def events(self, uid: str) -> list[JobEvent] | None:
         """What happened to a job, oldest first, or None."""
@@ -112,6 +116,7 @@ class JobRepository:
             await self._jobs.find_one_and_update(
                 {"_id": uid, **conditions.query(change, facts, *also)},
                 change_pipeline(change, set_fields or {}, raise_fence=raise_fence),
+                projection=documents.READ,
                 return_document=ReturnDocument.AFTER,
             )
         )
@@ -119,7 +124,9 @@ class JobRepository:
     async def claimed_before(self, claim_id: str) -> JobRecord | None:
         """The running job that this very claim got, when its reply was lost."""
         return _record(
-            await self._jobs.find_one({"lease.claim_id": claim_id, "status": Status.RUNNING.value})
+            await self._jobs.find_one(
+                {"lease.claim_id": claim_id, "status": Status.RUNNING.value}, documents.READ
+            )
         )
 
     async def claim(self, claim: Claim, facts: Facts, lease_seconds: float) -> JobRecord | None:
@@ -136,6 +143,7 @@ class JobRepository:
                 conditions.query(Change.CLAIM, facts),
                 change_pipeline(Change.CLAIM, {"lease": lease}),
                 sort=QUEUE_ORDER,
+                projection=documents.READ,
                 return_document=ReturnDocument.AFTER,
             )
         except DuplicateKeyError:
@@ -153,6 +161,7 @@ class JobRepository:
                 **conditions.in_time(),
             },
             [{"$set": {"lease.until": _from_now(lease_seconds), **documents.progress(beat)}}],
+            projection=documents.READ,
             return_document=ReturnDocument.AFTER,
         )
         return _record(document)
@@ -212,7 +221,7 @@ class JobRepository:
 
     async def with_released(self) -> list[JobRecord]:
         """Jobs that have let blobs go."""
-        return await self._some({"released.0": {"$exists": True}, **LIVING})
+        return await self._some({"released": {"$gte": ""}, **LIVING})
 
     async def is_used_elsewhere(self, uid: str, blob_id: str) -> bool:
         """Whether another job goes on from this checkpoint."""
@@ -224,7 +233,9 @@ class JobRepository:
         await self._jobs.update_one({"_id": uid}, {"$pull": {"released": blob_id}})
 
     async def _some(self, query: Document) -> list[JobRecord]:
-        return [documents.to_record(found) async for found in self._jobs.find(query).limit(100)]
+        return [
+            documents.to_record(found) async for found in self._jobs.find(query, documents.READ).limit(100)
+        ]
 
 
 def _record(document: Any) -> JobRecord | None:

@@ -17,7 +17,6 @@ from tunedeck_jobs.repository.conditions import LIVING
 
 _FIELDS = {"createdAt": "created_at", "lastModified": "last_modified", "name": "name", "status": "status"}
 MOST_USERS = 100
-_LISTED = dict.fromkeys(documents.HEAVY, False)
 _BATCH = 200
 """Jobs that are read and made at a time: a job is long, and thousands would hold up the loop."""
 
@@ -43,7 +42,9 @@ class JobLists:
             beyond = "$gt" if direction == ASCENDING else "$lt"
             further = {field: after.value, "_id": {beyond: after.uid}}
             conditions.append({"$or": [{field: {beyond: after.value}}, further]})
-        found = self._jobs.find({"$and": conditions}, _LISTED).sort([(field, direction), ("_id", direction)])
+        found = self._jobs.find({"$and": conditions}, documents.LISTED).sort(
+            [(field, direction), ("_id", direction)]
+        )
         async with found.limit(limit).batch_size(_BATCH) as cursor:
             while batch := await cursor.to_list(_BATCH):
                 yield await asyncio.to_thread(_records, batch)
