@@ -22,7 +22,7 @@ from tunedeck_contracts.errors import Conflict
 from tunedeck_contracts.jobs import Phase
 from tunedeck_contracts.runs import Beat, Outcome, Report
 
-FREEZES = 200 if IS_LONG else 4
+FREEZES = 200 if IS_LONG else 2
 REPLACED_SECONDS = 60
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800 if IS_LONG else 300)]

@@ -14,9 +14,9 @@ from tests.chaos.trainings import event_verdicts, training_verdicts
 from tests.chaos.writers import Writer
 from tunedeck_cli.stack import Stack
 
-KILLS = 200 if IS_LONG else 16
+KILLS = 200 if IS_LONG else 10
 MOST_SECONDS_BETWEEN = 3.0 if IS_LONG else 2.0
-TRAININGS = 12 if IS_LONG else 2
+TRAININGS = 12 if IS_LONG else 1
 WRITERS = 2
 SETTLE_SECONDS = 600 if IS_LONG else 120
 

@@ -9,6 +9,7 @@ import pytest
 from tests.chaos import reading
 from tests.chaos.client import PatientClient, ended, trains
 from tests.chaos.nemesis import SERVICES, Nemesis
+from tests.chaos.scale import IS_LONG
 from tests.chaos.trainings import event_verdicts, training_verdicts
 from tests.support.servers import wait_for
 from tunedeck_cli.stack import Stack
@@ -20,7 +21,17 @@ TOLD_SECONDS = 60
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 
-@pytest.mark.parametrize("stopped", [("nats",), (*SERVICES, "nats")], ids=["running", "stopped"])
+@pytest.mark.parametrize(
+    "stopped",
+    [
+        pytest.param(("nats",), id="running"),
+        pytest.param(
+            (*SERVICES, "nats"),
+            id="stopped",
+            marks=pytest.mark.skipif(not IS_LONG, reason="two rebuilds are for `make chaos`"),
+        ),
+    ],
+)
 def test_the_streams_are_rebuilt_when_the_store_is_lost(
     chaos_stack: Stack,
     client: PatientClient,
