@@ -279,6 +279,7 @@ def service(mongo_url: str, runner: asyncio.Runner) -> Iterator[Service]:
     runner.run(gone(service))
 
 
+@pytest.mark.timeout(2400 if IS_LONG else 300)
 def test_no_order_of_acts_breaks_a_job(service: Service, runner: asyncio.Runner) -> None:
     rounds: Counter[str] = Counter()
     lives = type("LivesHere", (Lives,), {"service": service, "runner": runner, "rounds": rounds})
