@@ -175,6 +175,7 @@ def test_what_goes_wrong_is_one_sentence_that_says_what_to_do(
     monkeypatch.setenv("TUNEDECK_API_URL", "localhost:8000")
     assert "TUNEDECK_API_URL" in tunedeck("jobs", "list").err
     assert tunedeck("jobs", "list", "--limit", "none").status == 2
+    assert tunedeck("dlq", "replay").status == tunedeck("dlq", "replay", "1", "--all").status == 2
 
 
 def test_completion_is_there_for_the_shell() -> None:
