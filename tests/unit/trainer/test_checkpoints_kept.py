@@ -119,11 +119,15 @@ async def test_without_a_whole_checkpoint_a_run_begins_at_its_start_and_says_so(
 
 
 async def test_a_killed_childs_last_checkpoint_is_registered_before_the_report(place: Place) -> None:
+    place.settings.drain_seconds = 60.0
     place.blobs.away = True
     task = asyncio.create_task(Supervision(place.run(SAVING), place.around).supervise())
     await until(lambda: len(told(place)) > EACH + 5)
     os.kill(children()[0].pid, signal.SIGKILL)
     await until(lambda: not children())
+    heard = len(place.bus.beats)
+    # All else is told by then.
+    await until(lambda: len(place.bus.beats) > heard + 50 or bool(place.bus.reports))
     assert place.bus.registered == []
     assert place.bus.reports == []
     place.blobs.away = False
