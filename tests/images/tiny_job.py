@@ -17,9 +17,9 @@ def main(url: str, key: str) -> None:
     api.main.headers["Authorization"] = f"Bearer {key}"
     upload = api.preview(rows_csv(12))
     assert upload.status_code == 200, upload.text
-    job = api.create_job(upload.json()["upload_id"], max_steps=3, max_length=64, validation_rows=2)
-    done = api.wait(job["uid"], ended, SECONDS)
-    losses = api.main.get("/api/training/losses", params={"job_id": job["uid"]})
+    created = api.create_job(upload.json()["upload_id"], max_steps=3, max_length=64, validation_rows=2)
+    done = api.wait(created["jobUid"], ended, SECONDS)
+    losses = api.main.get("/api/training/losses", params={"job_id": done["uid"]})
     assert losses.status_code == 200, losses.text
     health = api.main.get("/api/health").json()
     print(json.dumps({"job": done, "losses": losses.json(), "health": health}))
