@@ -40,14 +40,13 @@ def lines(stack: Any) -> Iterator[Lines]:
     """The subscriber as the user who may listen and nothing else, once it listens."""
     seed = stack.stack.home.secrets / "observer" / "tunedeck_nats_nkey_seed"
     environment = {**os.environ, "NATS_URL": stack.stack.nats_url, "NATS_NKEY": str(seed)}
-    process = subprocess.Popen(
-        [sys.executable, SUBSCRIBER], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    heard = Lines(process)
-    assert heard.next() == f"Listening to {stack.stack.nats_url}"
-    yield heard
-    process.terminate()
-    process.wait()
+    command = [sys.executable, str(SUBSCRIBER)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        heard = Lines(process)
+        assert heard.next() == f"Listening to {stack.stack.nats_url}"
+        yield heard
+        process.terminate()
+        process.wait()
 
 
 def test_it_hears_a_job_from_its_creation_to_its_end(api: Api, lines: Lines) -> None:
