@@ -111,3 +111,32 @@ async def test_the_deletion_of_a_job_ends_its_stream(telemetry: Telemetry) -> No
 
     await until(ended)
     assert (socket.frames, socket.closed) == ([], live.UNKNOWN_JOB)
+
+
+async def test_what_a_resumed_run_tells_again_is_not_shown_again(telemetry: Telemetry) -> None:
+    job = new_job()
+    await telemetry.ingest.job_event(started_event(job))
+    await telemetry.ingest.recorded([sample(job, 1, second=0), *(loss(job, n) for n in range(1, 5))])
+    socket, stream = watch(telemetry, job)
+
+    async def shown(count: int) -> bool:
+        return len(socket.frames) >= count
+
+    await until(lambda: shown(4))
+    # The run went on from step 3: it tells 1 to 3 again, and the 4 is its own.
+    again = started_event(job, rev=5, fence=2, resume_step=3)
+    await telemetry.ingest.job_event(again)
+    await tell(telemetry, again)
+    for n in range(1, 7):
+        await publish(telemetry.bus, loss(job, n, fence=2), f"{job}:2:{n}")
+    await until(lambda: shown(7))
+    late, late_stream = watch(telemetry, job)
+    await until(lambda: asyncio.sleep(0, len(late.frames) >= 6))
+    await publish(telemetry.bus, loss(job, 7, fence=2), f"{job}:2:7")
+    await until(lambda: asyncio.sleep(0, socket.frames[-1]["iteration"] == late.frames[-1]["iteration"] == 7))
+    for task in (stream, late_stream):
+        task.cancel()
+    told = [(frame["fence"], frame["iteration"]) for frame in socket.frames]
+    assert told == [(1, 1), (1, 2), (1, 3), (1, 4), (2, 4), (2, 5), (2, 6), (2, 7)]
+    told = [(frame["fence"], frame["iteration"]) for frame in late.frames]
+    assert told == [(1, 1), (1, 2), (1, 3), (2, 4), (2, 5), (2, 6), (2, 7)]

@@ -138,9 +138,7 @@ JOB_CHECKPOINT_REGISTER = Rpc(
     WRITE,
     callers=("trainer",),
 )
-CHECKPOINT_LIST = Rpc(
-    "jobs", "checkpoint", "list", checkpoints.ListCheckpoints, checkpoints.CheckpointList
-)
+CHECKPOINT_LIST = Rpc("jobs", "checkpoint", "list", checkpoints.ListCheckpoints, checkpoints.CheckpointList)
 JOBS_USING_DATASET = Rpc("jobs", "dataset", "users", jobs.FindJobsUsing, jobs.JobsUsing, callers=("catalog",))
 HYPERPARAMETERS_BEST = Rpc(
     "jobs", "hyperparameters", "best", job_lists.GetBestHyperparameters, job_lists.BestHyperparameters

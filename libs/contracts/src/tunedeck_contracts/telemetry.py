@@ -146,6 +146,7 @@ class History(Message):
     status: Status
     training_mode: str
     fence: int
+    resume_step: int = Field(default=0, description="The fence owns the iterations after this one.")
     total: int
     last_iteration: int | None = Field(description="Of a job that ended: the last point of its last run.")
     points: list[HistoryPoint]

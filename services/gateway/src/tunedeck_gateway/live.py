@@ -21,7 +21,7 @@ from tunedeck_contracts import rpc, subjects
 from tunedeck_contracts.errors import NotFound, TunedeckError, Unavailable
 from tunedeck_contracts.events import JobEvent, JobEventType
 from tunedeck_contracts.ids import is_safe_id
-from tunedeck_contracts.jobs import PAST
+from tunedeck_contracts.jobs import PAST, Status
 from tunedeck_contracts.telemetry import GetCurrentResources, GetHistory, History, HistoryPoint, sequence
 from tunedeck_contracts.training import LogRecorded, LossRecorded, ResourceSample, ResourcesRecorded
 from tunedeck_gateway.frames import encode, log_fields, point_frame, typed_frame
@@ -48,6 +48,8 @@ class LiveStream:
         self._typed = typed
         self._queue: asyncio.Queue[Msg] = asyncio.Queue(QUEUE_LENGTH)
         self._missed = False
+        # By fence: it owns the iterations after this one. What it tells of those before is told again.
+        self._resume_steps: dict[int, int] = {}
         self._resources: ResourceSample | None = None
         self._last_point: dict[str, Any] | None = None
 
@@ -125,6 +127,7 @@ class LiveStream:
         while True:
             asked = GetHistory(job_id=self._job_id, after=self._cursor)
             history = await self._bus.request(rpc.HISTORY_GET, asked)
+            self._resume_steps[history.fence] = history.resume_step
             for stored in history.points:
                 self._cursor = stored.seq
                 self._last_point = await self._frame_of(history, stored)
@@ -158,14 +161,17 @@ class LiveStream:
             raise NotFound(f"Job {self._job_id!r} was deleted.")
         if event.status in PAST:
             return event
+        if event.status is Status.RUNNING:
+            self._resume_steps[event.fence] = event.resume_step
         await self._send_typed("status", status=event.status.value, event=event.type.value, fence=event.fence)
         return None
 
     async def _on_loss(self, recorded: LossRecorded) -> None:
         seq = sequence(recorded.fence, recorded.point.iteration)
-        if seq <= self._cursor:
+        owned_after = self._resume_steps.get(recorded.fence, 0)
+        if seq <= self._cursor or recorded.point.iteration <= owned_after:
             return
-        if not self._follows(seq, recorded.point.iteration):
+        if not self._follows(seq, recorded.point.iteration - owned_after):
             await self._fill_gap(seq)
             if seq <= self._cursor:
                 return
@@ -181,8 +187,9 @@ class LiveStream:
         )
         await self._send(self._last_point)
 
-    def _follows(self, seq: int, iteration: int) -> bool:
-        return seq == self._cursor + 1 or (iteration == 1 and seq > self._cursor)
+    def _follows(self, seq: int, number: int) -> bool:
+        """Whether nothing lies between; `number` counts what its fence owns, from 1."""
+        return seq == self._cursor + 1 or (number == 1 and seq > self._cursor)
 
     async def _fill_gap(self, seq: int) -> None:
         """Read history until it reaches the point before `seq`: what is missing is on its way to storage."""

@@ -91,6 +91,7 @@ class Curves:
             status=job.status,
             training_mode=job.training_mode,
             fence=job.running_fence,
+            resume_step=job.resume_step,
             total=job.totals.points,
             last_iteration=job.last_iteration,
             points=points[: request.limit],

@@ -45,6 +45,12 @@ class KnownJob:
         """The newest fence that a trainer got; a lost lease raises the job's fence beyond it."""
         return max((tenure.fence for tenure in self.tenures), default=self.fence)
 
+    @property
+    def resume_step(self) -> int:
+        """The running fence owns the iterations after this one: the lowest that was told of it."""
+        own = (tenure.resume_step for tenure in self.tenures if tenure.fence == self.running_fence)
+        return min(own, default=0)
+
 
 class KnownJobs(Protocol):
     """Where the projection is stored."""
