@@ -27,7 +27,7 @@ class Supervisor:
         path.write_text(configuration)
         self._home.socket.unlink(missing_ok=True)
         bound = [sys.executable, "-m", "tunedeck_cli.bound"]
-        command = [*bound, sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(path)]
+        command = [*bound, sys.executable, "-m", "tunedeck_cli.supervisord", "-n", "-c", str(path)]
         with (self._home.logs / "supervisord.out").open("wb") as output:
             self._process = subprocess.Popen(
                 command,

@@ -14,7 +14,6 @@ import structlog
 from faststream.nats import NatsBroker
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import TimeoutError as NatsTimeoutError
 
 from tunedeck_chassis.middleware import LONGEST_NACK_DELAY
 from tunedeck_chassis.outages import outlasting_outages
@@ -59,7 +58,8 @@ class BatchConsumer(Generic[Decoded]):
         while True:
             try:
                 batch = await subscription.fetch(BATCH_SIZE, timeout=FETCH_SECONDS)
-            except NatsTimeoutError:
+            except TimeoutError:
+                # nats-py raises its own kind, and where its second request is late, the plain one.
                 continue
             except NatsError as error:
                 if self._broker.connection.is_closed:
