@@ -80,7 +80,7 @@ def test_nothing_but_one_set_of_safe_weights_is_downloaded(hub: HubServer, train
 def test_a_gated_model_is_downloaded_with_a_token_that_opens_it(hub: HubServer, trainer: Trainer) -> None:
     model = hub.add("gated/model", model_files(), gated=True)
     refused = trainer.locate(model.id, model.main)
-    assert refused["code"] == "model_not_found"
+    assert refused["code"] == "gated_model"
     assert "is gated, and the trainer's HF_TOKEN does not open it" in refused["detail"]
     assert "folder" in trainer.locate(model.id, model.main, HF_TOKEN=ACCEPTED_TOKEN)
 
