@@ -1,9 +1,8 @@
 """The states of a job as data, and the only names of what may happen to it.
 
-design.md's table with its guards: terminal states have no way to another
-state, so they absorb. Every change goes through `JobRepository.apply`, which
-compares the state and the guards and sets what follows in one write; no other
-code changes a state.
+Terminal states have no way to another state, so they absorb. Every change
+goes through `JobRepository.apply`, which compares the state and the guards and
+sets what follows in one write; no other code changes a state.
 """
 
 from dataclasses import dataclass

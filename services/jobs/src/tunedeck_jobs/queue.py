@@ -1,6 +1,6 @@
 """What trainers may ask: claim a job, say that it lives, report its end.
 
-The protocol of design.md section 4. The fence is raised by every claim and
+The fence is raised by every claim and
 every lost lease, so that a trainer that was replaced can change nothing.
 """
 
