@@ -22,7 +22,7 @@ DESIGN = {
     (Status.RUNNING, Status.COMPLETED),
     (Status.RUNNING, Status.FAILED),
 }
-"""The ways that a person and a trainer bring about; a deadline adds a way from every current state to failed."""
+"""The ways of persons and trainers; a deadline adds a way from every current state to failed."""
 DEADLINE = {(status, Status.FAILED) for status in CURRENT}
 
 
