@@ -46,12 +46,21 @@ def disk() -> Iterator[Path]:
 
 
 @pytest.fixture
-def stack(disk: Path) -> Iterator[Stack]:
-    """The stack with its home on the small disk."""
+def stack(disk: Path, tmp_path: Path) -> Iterator[Stack]:
+    """The stack with its home on the small disk, apart from its trainer's folders."""
     home = Home(disk / "home")
     home.create()
-    build_tiny_model(home.models / "local/tiny")
-    environment = {**SHORT_TIMES, "TUNEDECK_LEAST_FREE_BYTES": str(LEAST_FREE), "HF_HUB_OFFLINE": "1"}
+    build_tiny_model(tmp_path / "models/local/tiny")
+    # The trainer resolves its paths, and those of another mount namespace lead elsewhere.
+    folders = {
+        f"TUNEDECK_{name.upper()}_DIR": str(tmp_path / name) for name in ("models", "work", "adapters")
+    }
+    environment = {
+        **SHORT_TIMES,
+        **folders,
+        "TUNEDECK_LEAST_FREE_BYTES": str(LEAST_FREE),
+        "HF_HUB_OFFLINE": "1",
+    }
     whole = Stack(home, wanted=ports.ANY, environment=environment)
     whole.start()
     yield whole
@@ -84,7 +93,8 @@ def test_a_full_disk_loses_nothing_and_heals(stack: Stack, disk: Path, tmp_path:
     wait_for("a whole stream of events", lambda: _is_all_told(stack, client), HEALED_SECONDS)
     measured("healed after a full disk", time.monotonic() - space_at, goal=60)
     uid = client.train("after the full disk", dataset, steps=3)
-    assert client.wait(uid, ended, HEALED_SECONDS)["status"] == "completed"
+    job = client.wait(uid, ended, HEALED_SECONDS)
+    assert job["status"] == "completed", job["failure"]
     jobs = reading.all_jobs(client)
     told = asyncio.run(reading.streamed_events(stack))
     said = [
