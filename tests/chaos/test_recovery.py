@@ -56,23 +56,15 @@ def running(plain_stack: Stack) -> Iterator[tuple[PatientClient, str]]:
 def test_a_job_is_queued_again_soon_after_a_death(
     plain_stack: Stack, running: tuple[PatientClient, str], victim: str
 ) -> None:
-    client, uid = running
+    (client, uid), nemesis = running, Nemesis(plain_stack)
     for _ in range(TIMES):
         client.wait(uid, trains, BACK_SECONDS)
-        _measure_requeue(
-            client, uid, f"queued again after the death of a {victim}", 3, Nemesis(plain_stack), victim
-        )
-
-
-def _measure_requeue(
-    client: PatientClient, uid: str, name: str, goal: float, nemesis: Nemesis, victim: str
-) -> None:
-    rev = client.job(uid)["rev"]
-    struck_at = time.monotonic()
-    assert nemesis.kill(victim)
-    # A checkpoint may be registered just before; the requeue ends the attempt.
-    client.wait(uid, lambda job: job["rev"] > rev and not trains(job), BACK_SECONDS)
-    measured(name, time.monotonic() - struck_at, goal=goal)
+        wait_for("a training process", lambda: nemesis.pid(CHILD) is not None, BACK_SECONDS)
+        rev = client.job(uid)["rev"]
+        struck_at = time.monotonic()
+        assert nemesis.kill(victim)
+        client.wait(uid, lambda job: job["rev"] > rev, BACK_SECONDS)
+        measured(f"queued again after the death of a {victim}", time.monotonic() - struck_at, goal=3)
 
 
 def test_a_job_of_a_silent_trainer_is_queued_again_after_its_lease(
