@@ -63,7 +63,7 @@ def test_a_job_is_queued_again_soon_after_a_death(
         rev = client.job(uid)["rev"]
         struck_at = time.monotonic()
         assert nemesis.kill(victim)
-        client.wait(uid, lambda job: job["rev"] > rev, BACK_SECONDS)
+        client.wait(uid, lambda job, former=rev: job["rev"] > former, BACK_SECONDS)
         measured(f"queued again after the death of a {victim}", time.monotonic() - struck_at, goal=3)
 
 
