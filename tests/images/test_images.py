@@ -53,6 +53,7 @@ def deployment(images: Images, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """NATS and MongoDB, with their users, streams and replica set."""
     whole = Deployment(tmp_path_factory.mktemp("deployment"), images, passed={"TUNEDECK_TORCH_THREADS": "1"})
     build_tiny_model(whole.folder / "models" / "local" / "tiny")
+    subprocess.run(["chmod", "-R", "a+rX", whole.folder / "models"], check=True)
     try:
         whole.run("secrets")
         whole.up("nats")
@@ -102,7 +103,8 @@ def test_a_job_runs_through(deployment: Deployment, containers: dict[str, list[C
     url = f"http://{containers['proxy'][0].address}:8000"
     job = [sys.executable, "-m", "tests.images.tiny_job", url, key.stdout.strip()]
     ran = deployment.network.run(job, 300)
-    assert ran.returncode == 0, ran.stderr + "".join(one.log for one in containers["trainer"])
+    logs = "".join(one.log for name in SERVICES for one in containers[name])
+    assert ran.returncode == 0, f"{ran.stderr}\n{logs[-8000:]}"
     said = json.loads(ran.stdout)
     assert said["job"]["status"] == "completed", said["job"]
     assert len(said["losses"]) == 3

@@ -115,3 +115,18 @@ def test_a_folders_revision_is_the_hash_of_its_weights(tmp_path: Path) -> None:
     (folder / "a.safetensors").write_bytes(b"ten")
     os.utime(folder / "a.safetensors", (1, 1))
     assert folders.revision("local/mine") == "sha256:" + hashlib.sha256(b"tentwo").hexdigest()
+
+
+def test_weights_that_may_not_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "local" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+
+    def refused(self: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    # Root, whom no mode of a file keeps out, may run this.
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(Conflict, match=r"model\.safetensors of model 'local/mine' may not be read.*chmod"):
+        ModelFolders(tmp_path).revision("local/mine")

@@ -30,7 +30,7 @@ class ModelFolders:
         size or its time has changed.
 
         Raises:
-            Conflict: the folder has no weights in safetensors.
+            Conflict: the folder has no weights in safetensors, or none that this service may read.
         """
         files = sorted((self.root / model_id).glob("*.safetensors"))
         if not files:
@@ -41,7 +41,14 @@ class ModelFolders:
         stats = [(file, file.stat()) for file in files]
         fingerprint = tuple((str(file), stat.st_size, stat.st_mtime_ns) for file, stat in stats)
         if fingerprint not in self._hashes:
-            self._hashes[fingerprint] = _hash(files)
+            try:
+                self._hashes[fingerprint] = _hash(files)
+            except PermissionError as error:
+                # safetensors writes its files for their owner alone.
+                raise Conflict(
+                    f"{Path(error.filename).name} of model {model_id!r} may not be read by the catalog: "
+                    "`chmod -R a+rX` its folder, so that the users of the services can."
+                ) from error
         return f"sha256:{self._hashes[fingerprint]}"
 
     def context_length(self, model_id: str) -> int | None:
