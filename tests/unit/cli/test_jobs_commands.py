@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -104,6 +105,7 @@ def tunedeck(
     monkeypatch.setenv("TUNEDECK_API_KEY", KEY)
     monkeypatch.setenv("COLUMNS", "200")
     handlers = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    logging = structlog.get_config()
     asked.clear()
 
     def run(*arguments: str) -> Ended:
@@ -116,6 +118,7 @@ def tunedeck(
     yield run
     for one, handler in handlers.items():
         signal.signal(one, handler)
+    structlog.configure(**logging)
 
 
 def test_the_list_shows_names_as_they_are_and_obeys_none(tunedeck: Callable[..., Ended]) -> None:
