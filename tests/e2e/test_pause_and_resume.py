@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.e2e.api import Api, ended, rows_csv
 
-STEPS = 900
+STEPS = 100
 
 
 def iteration(job: dict[str, Any]) -> int:
@@ -13,8 +13,14 @@ def iteration(job: dict[str, Any]) -> int:
 
 def test_a_paused_job_goes_on_from_its_checkpoint_and_has_every_point_once(api: Api) -> None:
     upload = api.preview(rows_csv(40)).json()["upload_id"]
-    settings = {"max_steps": STEPS, "batch_size": 2, "eval_steps": STEPS, "validation_rows": 4}
-    uid = api.create_job(upload, save_steps=100, **settings)["jobUid"]
+    settings = {
+        "max_steps": STEPS,
+        "batch_size": 8,
+        "gradient_accumulation_steps": 8,
+        "eval_steps": STEPS,
+        "validation_rows": 4,
+    }
+    uid = api.create_job(upload, save_steps=20, **settings)["jobUid"]
     api.wait(uid, lambda job: iteration(job) > 0, 120)
     assert api.main.post(f"/api/jobs/{uid}/pause").status_code == 200
     paused = api.wait(uid, lambda job: job["status"] != "running", 60)
