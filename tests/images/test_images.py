@@ -90,9 +90,8 @@ def test_every_container_is_healthy_and_shut_in(containers: dict[str, list[Conta
 
 def test_each_trainer_works_in_a_folder_of_its_own(containers: dict[str, list[Container]]) -> None:
     def kept(trainer: Container) -> str:
-        return str(
-            json.loads(trainer.run(["cat", "/var/lib/tunedeck/work/journal.json"]).stdout)["trainer_id"]
-        )
+        journal = trainer.run(["sh", "-c", 'cat "$TUNEDECK_WORK_DIR/journal.json"'])
+        return str(json.loads(journal.stdout)["trainer_id"])
 
     assert len({kept(trainer) for trainer in containers["trainer"]}) == 2
 

@@ -49,6 +49,7 @@ def can_skip_questions(model: Any, inputs: dict[str, torch.Tensor]) -> bool:
         with torch.no_grad():
             whole, answers = whole_loss_sum(model, inputs).item(), answer_loss_sum(model, inputs).item()
     except (AttributeError, TypeError, NotImplementedError):
+        # The model has no such parts, or takes other arguments: its own forward is the way that always is.
         return False
     finally:
         model.train(was_training)

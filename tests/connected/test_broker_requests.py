@@ -1,0 +1,107 @@
+"""How a service answers requests on the real bus."""
+
+import asyncio
+import json
+import time
+import uuid
+
+import pytest
+
+from tests.support.probe_service import Ask, Say, serving
+from tunedeck_chassis import mongo
+from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
+from tunedeck_chassis.broker import request_handler
+from tunedeck_chassis.requests import Router
+from tunedeck_chassis.settings import ServiceSettings
+from tunedeck_contracts.errors import InternalError, NotFound, Unavailable, ValidationFailed
+from tunedeck_contracts.rpc import Rpc
+
+
+def ask_rpc() -> Rpc[Ask, Say]:
+    return Rpc("probe", "text", f"v{uuid.uuid4().hex[:8]}", Ask, Say, timeout=5.0)
+
+
+async def test_a_request_is_answered_with_the_replys_bytes_and_status(nats_url: str) -> None:
+    rpc, router = ask_rpc(), Router()
+
+    @request_handler(router, rpc)
+    async def echo(message: Ask) -> Say:
+        return Say(text=message.text)
+
+    async with serving(nats_url, router) as bus:
+        assert (await bus.request(rpc, Ask(text="hello"))).text == "hello"
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [(NotFound("There is none."), NotFound), (RuntimeError("secret"), InternalError)],
+)
+async def test_a_failed_request_is_answered_and_tells_no_secret(
+    nats_url: str, raised: Exception, told: type[Exception]
+) -> None:
+    rpc, router = ask_rpc(), Router()
+
+    @request_handler(router, rpc)
+    async def fail(message: Ask) -> Say:
+        raise raised
+
+    async with serving(nats_url, router) as bus:
+        with pytest.raises(told) as caught:
+            await bus.request(rpc, Ask(text="x"))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [b"{", b"{}", b"[1]", b"\xff"])
+async def test_a_malformed_request_is_answered_with_what_is_wrong(nats_url: str, body: bytes) -> None:
+    rpc, router = ask_rpc(), Router()
+
+    @request_handler(router, rpc)
+    async def echo(message: Ask) -> Say:
+        return Say(text=message.text)
+
+    async with serving(nats_url, router) as bus:
+        reply = await bus.forward(rpc, body)
+    assert reply.status == 422
+    assert json.loads(reply.body)["error_type"] == ValidationFailed.__name__
+
+
+async def test_six_slow_requests_are_handled_at_once(nats_url: str) -> None:
+    rpc, router = ask_rpc(), Router()
+    together = asyncio.Barrier(6)
+
+    @request_handler(router, rpc)
+    async def slow(message: Ask) -> Say:
+        # Passes only when all six are being handled at the same time.
+        await asyncio.wait_for(together.wait(), 4)
+        return Say(text="done")
+
+    async with serving(nats_url, router) as bus:
+        answers = await asyncio.gather(*(bus.request(rpc, Ask(text=str(n))) for n in range(6)))
+    assert len(answers) == 6
+
+
+async def test_a_reply_of_6_mb_goes_through_the_blob_store(nats_url: str, mongo_url: str) -> None:
+    rpc, router = ask_rpc(), Router()
+    large = "x" * (6 * 1024 * 1024)
+
+    @request_handler(router, rpc)
+    async def tell(message: Ask) -> Say:
+        return Say(text=large)
+
+    async with serving(nats_url, router, mongo_url) as bus:
+        reply = await bus.forward(rpc, Ask(text="x").to_json())
+        assert reply.body == b""
+        assert reply.blob_id is not None
+        settings = ServiceSettings(nats_url=nats_url, mongo_url=mongo_url)
+        client = mongo.connect(settings)
+        stored = b"".join([part async for part in BlobStore(client[BLOBS_DATABASE]).read(reply.blob_id)])
+        await client.close()
+    assert Say.model_validate_json(stored).text == large
+
+
+async def test_a_request_to_nobody_is_unavailable_within_its_time(nats_url: str) -> None:
+    async with serving(nats_url, Router()) as bus:
+        before = time.monotonic()
+        with pytest.raises(Unavailable, match="probe service"):
+            await bus.request(ask_rpc(), Ask(text="x"), timeout=0.5)
+        assert time.monotonic() - before < 2
