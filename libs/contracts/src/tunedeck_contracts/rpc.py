@@ -11,7 +11,9 @@ from tunedeck_contracts import (
     job_lists,
     jobs,
     models,
+    plans,
     presets,
+    previews,
     runs,
     telemetry,
     tokens,
@@ -32,6 +34,8 @@ LONG_WRITE = 15.0
 RESOLVE = 10.0
 HUB_SEARCH = 10.0
 FILE_CHECK = 60.0
+BESIDE_TRAINING = 120.0
+"""A trainer's answer by a process of its own, which starts with torch and may wait for its turn."""
 
 _ASKING = {
     *("best", "check", "compare", "current", "export", "get", "list", "locate"),
@@ -138,6 +142,7 @@ JOB_CHECKPOINT_REGISTER = Rpc(
     WRITE,
     callers=("trainer",),
 )
+PLAN_GET = Rpc("jobs", "plan", "get", plans.GetPlan, plans.Plan, 2 * RESOLVE, callers=("trainer",))
 CHECKPOINT_LIST = Rpc("jobs", "checkpoint", "list", checkpoints.ListCheckpoints, checkpoints.CheckpointList)
 JOBS_USING_DATASET = Rpc("jobs", "dataset", "users", jobs.FindJobsUsing, jobs.JobsUsing, callers=("catalog",))
 HYPERPARAMETERS_BEST = Rpc(
@@ -146,6 +151,8 @@ HYPERPARAMETERS_BEST = Rpc(
 MODE_GET = Rpc("jobs", "mode", "get", training_mode.GetMode, training_mode.Mode, callers=("telemetry",))
 MODE_SET = Rpc("jobs", "mode", "set", training_mode.SetMode, training_mode.ModeSet, WRITE)
 ARTIFACT_LOCATE = Rpc("jobs", "artifact", "locate", jobs.GetArtifact, jobs.ArtifactLocation)
+
+PREVIEW_GET = Rpc("trainer", "preview", "get", previews.GetPreview, previews.JobPreview, BESIDE_TRAINING)
 
 LOSS_LIST = Rpc("telemetry", "loss", "list", telemetry.ListLosses, telemetry.LossList)
 LOSS_CURRENT = Rpc("telemetry", "loss", "current", telemetry.GetCurrentLoss, training.LossPoint)

@@ -13,6 +13,7 @@ from tunedeck_jobs.deletion import Deletion
 from tunedeck_jobs.jobs import Jobs
 from tunedeck_jobs.listing import Listing
 from tunedeck_jobs.mode import Modes
+from tunedeck_jobs.plans import Plans
 from tunedeck_jobs.queue import Queue
 from tunedeck_jobs.relay import Relay
 from tunedeck_jobs.repository.histories import Histories
@@ -54,6 +55,7 @@ class JobsService:
         self.checkpoints = Checkpoints(self.repository, self.blobs, self.relay)
         self.creation = Creation(self.repository, mode_repository, self.resolver, self.relay)
         self.steering = Steering(self.repository, self.resolver, self.relay)
+        self.plans = Plans(self.repository, self.resolver)
         self.jobs = Jobs(self.repository, self.trainers)
         self.listing = Listing(self.lists, self.trainers)
         self.deletion = Deletion(self.repository, self.checkpoints, self.blobs, self.bus, self.relay)
@@ -61,8 +63,8 @@ class JobsService:
         self.queue = Queue(self.repository, self.trainers, self.blobs, self.relay, settings)
         self.republishing = Republishing(Histories(self.client, database), self.bus)
         self.sweep = Sweep(self.repository, self.queue, self.relay, settings, self._contact)
-        parts = ("creation", "steering", "jobs", "listing", "deletion", "modes", "queue", "checkpoints")
-        for part in parts:
+        asked = ("creation", "steering", "plans", "jobs", "listing", "deletion", "modes")
+        for part in (*asked, "queue", "checkpoints"):
             self.broker.context.set_global(part, getattr(self, part))
         self.broker.include_router(handlers.router)
         self.broker.include_router(health_router("jobs", [self._database_problem], PACKAGES))

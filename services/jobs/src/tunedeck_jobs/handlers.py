@@ -47,6 +47,7 @@ from tunedeck_contracts.jobs import (
     JobsUsing,
     SubmitJob,
 )
+from tunedeck_contracts.plans import GetPlan, Plan
 from tunedeck_contracts.runs import Beat, BeatReply, Claim, Claimed, Report, Reported
 from tunedeck_contracts.training_mode import GetMode, Mode, ModeSet, SetMode
 from tunedeck_jobs.checkpoints import Checkpoints
@@ -55,6 +56,7 @@ from tunedeck_jobs.deletion import Deletion
 from tunedeck_jobs.jobs import Jobs
 from tunedeck_jobs.listing import Listing
 from tunedeck_jobs.mode import Modes
+from tunedeck_jobs.plans import Plans
 from tunedeck_jobs.queue import Queue
 from tunedeck_jobs.steering import Steering
 
@@ -63,6 +65,7 @@ router = Router()
 CreationContext = Annotated[Creation, Context("creation")]
 JobsContext = Annotated[Jobs, Context("jobs")]
 SteeringContext = Annotated[Steering, Context("steering")]
+PlansContext = Annotated[Plans, Context("plans")]
 CheckpointsContext = Annotated[Checkpoints, Context("checkpoints")]
 ListingContext = Annotated[Listing, Context("listing")]
 DeletionContext = Annotated[Deletion, Context("deletion")]
@@ -190,6 +193,12 @@ async def cancel(message: CancelJob, steering: SteeringContext) -> Job:
 async def locate_artifact(message: GetArtifact, jobs: JobsContext) -> ArtifactLocation:
     """`GET /api/jobs/{uid}/artifacts/{path}`."""
     return await jobs.locate_artifact(message.uid, message.path)
+
+
+@request_handler(router, rpc.PLAN_GET)
+async def get_plan(message: GetPlan, plans: PlansContext) -> Plan:
+    """A trainer is asked about a job."""
+    return await plans.of_job(message.uid)
 
 
 @request_handler(router, rpc.JOB_CLAIM)

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from tunedeck_chassis.bus import Bus
 from tunedeck_contracts.datasets import ResolveDataset, ResolvedDataset
-from tunedeck_contracts.errors import TunedeckError, Unavailable
+from tunedeck_contracts.errors import Conflict, FieldProblem, TunedeckError, Unavailable
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.models import ResolvedModel, ResolveModel
 from tunedeck_contracts.rpc import DATASET_RESOLVE, MODEL_RESOLVE, RESOLVE, Rpc
@@ -32,6 +32,12 @@ class Resolution:
         if self.model is None or self.dataset is None:
             return None
         return Pinned(self.model, self.dataset)
+
+    def refusal(self, sentence: str) -> Conflict | Unavailable:
+        """Why something that needs both cannot be done; the sentence ends with the problems."""
+        problems = [FieldProblem(loc="problems", message=one) for one in self.problems]
+        kind = Unavailable if self.is_unavailable else Conflict
+        return kind(f"{sentence}: {' '.join(self.problems)}", problems)
 
 
 class Resolver:

@@ -1,7 +1,7 @@
 """What a person may ask of a job: start, pause, resume, cancel, another priority or deadline."""
 
 from tunedeck_chassis.mongo import Document
-from tunedeck_contracts.errors import Conflict, FieldProblem, NotFound, Unavailable
+from tunedeck_contracts.errors import Conflict, NotFound
 from tunedeck_contracts.ids import checked_id
 from tunedeck_contracts.job_changes import JobChanges
 from tunedeck_contracts.jobs import PAST, Job, Status, Wanted
@@ -39,9 +39,7 @@ class Steering:
         found = await self._resolver.resolve(model.uid, dataset.uid)
         if found.pinned is None:
             await self._repository.set_problems(uid, found.problems)
-            sentence = f"Job {uid!r} cannot be started: {' '.join(found.problems)}"
-            problems = [FieldProblem(loc="problems", message=one) for one in found.problems]
-            raise (Unavailable if found.is_unavailable else Conflict)(sentence, problems)
+            raise found.refusal(f"Job {uid!r} cannot be started")
         model, dataset = references(model, dataset, found)
         fields: Document = {
             "pinned": literal(pins(found.pinned)),

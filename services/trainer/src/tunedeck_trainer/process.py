@@ -23,6 +23,7 @@ _LINE_BYTES = 2**20
 _LONGEST_TEXT = 4000
 _DEATH_POLL = 0.1
 _LEVEL = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) (.*)", re.DOTALL)
+_TRAINING_OOM_SCORE = 800
 _OWN_OOM_SCORE = Path("/proc/self/oom_score_adj")
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -56,7 +57,7 @@ class TrainingProcess:
                 pass_fds=[writing],
                 start_new_session=True,
                 env=environment(spec.device),
-                preexec_fn=_die_with(os.getpid()),
+                preexec_fn=die_with(os.getpid(), _TRAINING_OOM_SCORE),
             )
         except BaseException:
             os.close(reading)
@@ -154,14 +155,19 @@ def _leads_to_a_service(name: str, value: str) -> bool:
     )
 
 
-def _die_with(parent: int) -> Callable[[], None]:
+def die_with(parent: int, oom_score: int) -> Callable[[], None]:
+    """What a child does before it runs, so that it dies with its parent.
+
+    `oom_score`: which process goes first when memory runs out, the highest, up to 1000.
+    """
+
     def prepare() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         # The parent may have died before the line above; then no signal will come.
         if os.getppid() != parent:
             os._exit(1)
         with contextlib.suppress(OSError):
-            _OWN_OOM_SCORE.write_text("800")
+            _OWN_OOM_SCORE.write_text(str(oom_score))
 
     return prepare
 

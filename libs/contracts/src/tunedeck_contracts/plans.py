@@ -1,0 +1,21 @@
+"""What a job would train, for a trainer that answers about it without running it."""
+
+from tunedeck_contracts.datasets import ResolvedDataset
+from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_contracts.message import Message
+from tunedeck_contracts.models import ResolvedModel
+
+
+class GetPlan(Message):
+    """The plan of one job, whatever its state."""
+
+    uid: str
+
+
+class Plan(Message):
+    """A job's model, rows and settings: as its runs have them, or would have them if it were queued now."""
+
+    job_uid: str
+    model: ResolvedModel
+    dataset: ResolvedDataset
+    hyperparameters: Hyperparameters

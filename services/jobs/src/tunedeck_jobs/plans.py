@@ -1,0 +1,45 @@
+"""What a job trains, for a trainer that answers about a job without running it."""
+
+from tunedeck_contracts.errors import NotFound
+from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_contracts.ids import checked_id
+from tunedeck_contracts.plans import Plan
+from tunedeck_jobs.record import Pinned
+from tunedeck_jobs.repository.jobs import JobRepository
+from tunedeck_jobs.resolving import Resolver
+
+
+class Plans:
+    """Plans of jobs in any state."""
+
+    def __init__(self, repository: JobRepository, resolver: Resolver) -> None:
+        self._repository = repository
+        self._resolver = resolver
+
+    async def of_job(self, uid: str) -> Plan:
+        """What the job has pinned; of a job that was not queued yet, what it would pin now.
+
+        Raises:
+            NotFound: no such job.
+            Conflict: its model or dataset is not known; `errors` has its problems.
+            Unavailable: the catalog could not be asked.
+        """
+        record = await self._repository.get(checked_id("job", uid))
+        if record is None:
+            raise NotFound(f"There is no job {uid!r}.")
+        configuration = record.job.configuration
+        pinned = record.pinned or await self._pinned_now(
+            uid, configuration.model.uid, configuration.dataset.uid
+        )
+        return Plan(
+            job_uid=uid,
+            model=pinned.model,
+            dataset=pinned.dataset,
+            hyperparameters=Hyperparameters.model_validate(configuration.hyperparameters.model_dump()),
+        )
+
+    async def _pinned_now(self, uid: str, model: str, dataset: str) -> Pinned:
+        found = await self._resolver.resolve(model, dataset)
+        if found.pinned is None:
+            raise found.refusal(f"What job {uid!r} trains is not known")
+        return found.pinned
