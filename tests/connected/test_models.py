@@ -76,7 +76,7 @@ class Running:
         found: list[dict[str, Any]] = json.loads(reply.body)
         return found
 
-    async def resolve(self, model_id: str) -> ResolvedModel:
+    async def resolve(self, model_id: str, revision: str | None = None) -> ResolvedModel:
         return await self.bus.request(rpc.MODEL_RESOLVE, ResolveModel(id=model_id))
 
 

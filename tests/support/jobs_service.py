@@ -15,8 +15,9 @@ from tunedeck_contracts.checkpoints import Checkpoint, RegisterCheckpoint, Store
 from tunedeck_contracts.datasets import ResolvedDataset
 from tunedeck_contracts.events import JobEvent
 from tunedeck_contracts.failures import FailureCode, failure
-from tunedeck_contracts.jobs import JobCreated, Phase, Result, StoredArtifact, SubmitJob, Wanted
+from tunedeck_contracts.jobs import JobCreated, Phase, Result, SubmitJob, Wanted
 from tunedeck_contracts.message import utc_now
+from tunedeck_contracts.model_saving import StoredArtifact
 from tunedeck_contracts.models import ResolvedModel
 from tunedeck_contracts.runs import Beat, Claim, Outcome, Report
 from tunedeck_jobs.app import JobsService
@@ -36,7 +37,7 @@ class FixedResolver:
     def __init__(self) -> None:
         self.answer = FOUND
 
-    async def resolve(self, model: str, dataset: str) -> Resolution:
+    async def resolve(self, model: str, dataset: str, revision: str | None = None) -> Resolution:
         return self.answer
 
 

@@ -8,7 +8,8 @@ import pytest
 from tests.support.jobs_service import Service, claim, report
 from tunedeck_chassis.blobs import ORPHAN_AGE
 from tunedeck_contracts.errors import Fenced, NotFound
-from tunedeck_contracts.jobs import Status, StoredArtifact
+from tunedeck_contracts.jobs import Status
+from tunedeck_contracts.model_saving import StoredArtifact
 from tunedeck_contracts.runs import Outcome
 
 

@@ -10,8 +10,9 @@ from pymongo.errors import AutoReconnect
 from tests.support.jobs_service import Service, report
 from tunedeck_contracts.errors import Conflict, InternalError, NotFound
 from tunedeck_contracts.job_lists import ListJobs
-from tunedeck_contracts.jobs import Device, StoredArtifact
+from tunedeck_contracts.jobs import Device
 from tunedeck_contracts.message import Message
+from tunedeck_contracts.model_saving import StoredArtifact
 from tunedeck_contracts.rpc import Rpc
 from tunedeck_contracts.runs import Outcome
 from tunedeck_jobs.lifecycle import Change, Facts

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.jobs_service import Service
+from tunedeck_contracts.artifacts import MANIFEST
 from tunedeck_trainer.kept_models import KeptModels
-from tunedeck_trainer.tuned_files import MANIFEST
 
 pytestmark = pytest.mark.usefixtures("telemetry_forgets")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tunedeck_contracts.datasets import ResolvedDataset
 from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_contracts.jobs import ModelSaving
+from tunedeck_contracts.model_saving import ModelSaving
 from tunedeck_contracts.models import ResolvedModel
 from tunedeck_contracts.runs import Run
 from tunedeck_trainer.pipe import SPEC_FILE, FromChild, Spec, decode

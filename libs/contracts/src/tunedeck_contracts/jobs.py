@@ -5,9 +5,11 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, field_validator
 
+from tunedeck_contracts.estimates import BatchSplit, JobEstimate
 from tunedeck_contracts.failures import Failure
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.message import CamelMessage, GivenTime, Message, Timestamp
+from tunedeck_contracts.model_saving import Artifact, HubPush, ModelSaving
 from tunedeck_contracts.training import LogLine
 
 LOWEST_PRIORITY, HIGHEST_PRIORITY = -100, 100
@@ -74,10 +76,22 @@ class Reference(CamelMessage):
     name: str = Field(default="", max_length=200, description="For people.")
 
 
+class ModelReference(Reference):
+    """A model, named by a client, and the revision that is wanted of it."""
+
+    revision: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="A commit of the Hub, or the `sha256:` of a folder; by default what is newest now.",
+        exclude_if=lambda value: value is None,
+    )
+
+
 class RequestedConfiguration(CamelMessage):
     """`hyperparameters` is checked by the jobs service: fields win over a uid, a uid alone is decoded."""
 
-    model: Reference
+    model: ModelReference
     dataset: Reference
     hyperparameters: dict[str, Any] = Field(
         default={}, max_length=64, description="The fields of `Hyperparameters` that are set, or a `uid`."
@@ -93,13 +107,6 @@ class RequestedConfiguration(CamelMessage):
         except ValueError:
             raise ValueError("It is nested too deeply, or has half of a surrogate pair.") from None
         return value
-
-
-class ModelSaving(CamelMessage):
-    """What becomes of the tuned model."""
-
-    save_model: StrictBool = Field(default=True, description="Whether the tuned model's files are kept.")
-    model_name: str = Field(default="", max_length=200, description="What people call it.")
 
 
 class CreateJob(CamelMessage):
@@ -125,6 +132,12 @@ class CreateJob(CamelMessage):
     device: Device | None = Field(
         default=None, description="What its trainer must have; by default any trainer may take the job."
     )
+    stop_after_steps: StrictInt | None = Field(
+        default=None,
+        ge=1,
+        description="Optimizer steps after which the run ends, though its settings are those of a longer "
+        "one: what `tunedeck verify` replays. Of its files the manifest alone is kept.",
+    )
 
 
 class SubmitJob(Message):
@@ -144,7 +157,7 @@ class JobHyperparameters(Hyperparameters):
 class Configuration(CamelMessage):
     """What a job trains, on what, and how."""
 
-    model: Reference
+    model: ModelReference
     dataset: Reference
     hyperparameters: JobHyperparameters
 
@@ -172,30 +185,33 @@ class LiveMetrics(Message):
     last_updated: Timestamp
 
 
-class Artifact(Message):
-    """One file of the tuned model; `path` is what follows `/artifacts/` in its address."""
-
-    path: str
-    size: int = Field(description="Bytes.")
-    sha256: str
-
-
-class StoredArtifact(Artifact):
-    """An artifact as the trainer reports it, with where its bytes are."""
-
-    blob_id: str
-
-
 class Result(CamelMessage):
     """What training achieved. Losses are mean cross-entropy per trained token, in nats."""
 
-    validation_loss_before: float
-    validation_loss_after: float
+    validation_loss_before: float = Field(description="Of the base model, before the first step.")
+    validation_loss_after: float = Field(
+        description="Of the tuned model: the lowest of the evaluations after a step."
+    )
+    validation_loss_last: float | None = Field(
+        default=None,
+        description="After the last step. Null for a run of a former version, whose tuned model is of that.",
+    )
+    best_step: int | None = Field(
+        default=None,
+        description="The step that the tuned model's weights are of. Null for a run of a former version: its "
+        "last one.",
+    )
     train_rows: int
     validation_rows: int
     truncated_rows: int
     trained_tokens: int
     seconds: float
+    peak_memory_bytes: int | None = Field(
+        default=None, description="Most that training has taken at once: as in `estimate`, beside which it is."
+    )
+    energy_watt_hours: float | None = Field(
+        default=None, description="Of the GPU, where it tells; of the attempt that completed the job."
+    )
 
 
 class Job(CamelMessage):
@@ -223,6 +239,11 @@ class Job(CamelMessage):
     priority: int = 0
     deadline: Timestamp | None = None
     device: Device | None = None
+    stop_after_steps: int | None = Field(
+        default=None,
+        description="Optimizer steps after which the run ends before its settings say so.",
+        exclude_if=lambda value: value is None,
+    )
     retry_of: str | None = Field(default=None, description="The job that this one tries again.")
     queue_position: int | None = Field(default=None, description="Of a queued job: 1 is next.")
     expected_start: Timestamp | None = Field(
@@ -232,7 +253,19 @@ class Job(CamelMessage):
     )
     failure: Failure | None = None
     result: Result | None = None
+    estimate: JobEstimate | None = Field(
+        default=None, description="What the job takes, predicted before its first step, and what it took."
+    )
+    batch_split: BatchSplit | None = Field(
+        default=None,
+        description="How its batches are split so that they fit; null while they are as `configuration` says.",
+    )
     artifacts: list[Artifact] = []
+    hub_push: HubPush | None = Field(
+        default=None,
+        description="What became of sending the files to the Hub, where that was asked for.",
+        exclude_if=lambda value: value is None,
+    )
     log: list[LogLine] | None = Field(
         default=None,
         description=f"Of one job that has ended: its last lines, at most {LOG_LINES_KEPT}; not in lists.",
@@ -258,22 +291,6 @@ class GetJob(Message):
     """One job by its uid."""
 
     uid: str
-
-
-class GetArtifact(Message):
-    """One file of a completed job."""
-
-    uid: str
-    path: str
-
-
-class ArtifactLocation(Message):
-    """Where the gateway finds the bytes."""
-
-    path: str
-    size: int
-    sha256: str
-    blob_id: str
 
 
 class FindJobsUsing(Message):

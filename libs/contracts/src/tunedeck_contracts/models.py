@@ -153,9 +153,10 @@ class FoundModels(Message):
 
 
 class ResolveModel(Message):
-    """Pin a model id to a revision that can be had now."""
+    """Pin a model id to a revision that can be had now: the one that is wanted, else the newest."""
 
     id: str
+    revision: str | None = None
 
 
 class ResolvedModel(Message):

@@ -6,10 +6,12 @@ from typing import Any, Generic, TypeVar
 from tunedeck_contracts import (
     checkpoints,
     datasets,
+    generation,
     health,
     job_changes,
     job_lists,
     jobs,
+    model_saving,
     models,
     plans,
     presets,
@@ -150,9 +152,25 @@ HYPERPARAMETERS_BEST = Rpc(
 )
 MODE_GET = Rpc("jobs", "mode", "get", training_mode.GetMode, training_mode.Mode, callers=("telemetry",))
 MODE_SET = Rpc("jobs", "mode", "set", training_mode.SetMode, training_mode.ModeSet, WRITE)
-ARTIFACT_LOCATE = Rpc("jobs", "artifact", "locate", jobs.GetArtifact, jobs.ArtifactLocation)
+JOB_PUSH = Rpc("jobs", "job", "push", model_saving.PushModel, jobs.Job, WRITE)
+PUSH_CLAIM = Rpc(
+    "jobs", "push", "claim", model_saving.ClaimPush, model_saving.PushClaimed, WRITE, callers=("trainer",)
+)
+PUSH_REPORT = Rpc(
+    "jobs", "push", "report", model_saving.ReportPush, model_saving.PushReported, WRITE, callers=("trainer",)
+)
+ARTIFACT_LOCATE = Rpc("jobs", "artifact", "locate", model_saving.GetArtifact, model_saving.ArtifactLocation)
 
 PREVIEW_GET = Rpc("trainer", "preview", "get", previews.GetPreview, previews.JobPreview, BESIDE_TRAINING)
+
+TEXT_GENERATE = Rpc(
+    "trainer",
+    "text",
+    "generate",
+    generation.StartGeneration,
+    generation.GenerationStarted,
+    2 * RESOLVE + WRITE,
+)
 
 LOSS_LIST = Rpc("telemetry", "loss", "list", telemetry.ListLosses, telemetry.LossList)
 LOSS_CURRENT = Rpc("telemetry", "loss", "current", telemetry.GetCurrentLoss, training.LossPoint)

@@ -10,18 +10,12 @@ from pydantic import Field
 
 from tunedeck_contracts.checkpoints import Checkpoint
 from tunedeck_contracts.datasets import ResolvedDataset
+from tunedeck_contracts.estimates import Probed
 from tunedeck_contracts.failures import Failure
 from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_contracts.jobs import (
-    LOG_LINES_KEPT,
-    Device,
-    ModelSaving,
-    Phase,
-    Result,
-    StoredArtifact,
-    Wanted,
-)
+from tunedeck_contracts.jobs import LOG_LINES_KEPT, Device, Phase, Result, Wanted
 from tunedeck_contracts.message import Message
+from tunedeck_contracts.model_saving import ModelSaving, StoredArtifact
 from tunedeck_contracts.models import ResolvedModel
 from tunedeck_contracts.training import LogLine, LossPoint
 
@@ -54,6 +48,12 @@ class Run(Message):
         "of fence 0 is of the job that this one tries again: its points are told anew as this run's.",
     )
     device: Device | None = None
+    probed: Probed | None = Field(
+        default=None, description="What an earlier attempt's probe has found: it is not looked for again."
+    )
+    stop_after_steps: int | None = Field(
+        default=None, description="Optimizer steps after which it ends, before its settings say so."
+    )
 
 
 class Claimed(Message):
@@ -78,6 +78,7 @@ class Beat(Message):
         description="The `iteration` of the job's own checkpoint that the run went on from; 0 from the start "
         "or from another job's; null while it is not decided.",
     )
+    probed: Probed | None = Field(default=None, description="What the run's probe has found, once it has.")
 
 
 class BeatReply(Message):
@@ -109,6 +110,7 @@ class Report(Message):
     )
     failure: Failure | None = None
     result: Result | None = None
+    probed: Probed | None = Field(default=None, description="As in its beats, of which a short run has few.")
     artifacts: list[StoredArtifact] = []
     log: list[LogLine] = Field(
         default=[],

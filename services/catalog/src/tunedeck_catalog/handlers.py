@@ -174,7 +174,7 @@ async def remove_model(message: RemoveModel, models: ModelsContext) -> ModelRemo
 @request_handler(router, rpc.MODEL_RESOLVE)
 async def resolve_model(message: ResolveModel, models: ModelsContext) -> ResolvedModel:
     """What the jobs service pins."""
-    return await models.resolve(message.id)
+    return await models.resolve(message.id, message.revision)
 
 
 @request_handler(router, rpc.HYPERPARAMETERS_LIST)

@@ -16,6 +16,7 @@ from huggingface_hub.errors import (
     HfHubHTTPError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
+    RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, not in __all__
@@ -92,15 +93,15 @@ class Hub:
         self._found[key] = (time.monotonic() + CACHE_SECONDS, found)
         return found
 
-    async def commit(self, model_id: str) -> str:
-        """The commit that the model's main branch is at.
+    async def commit(self, model_id: str, revision: str | None = None) -> str:
+        """The commit that the model's main branch, or the named revision, is at.
 
         Raises:
-            NotFound: the Hub has no such model, or does not show it without a token.
+            NotFound: the Hub has no such model or revision, or does not show it without a token.
             Conflict: the model is gated and the token, if any, does not open it, or it has no safetensors.
             Unavailable: the Hub cannot be reached.
         """
-        return await self._ask(lambda: self._commit(model_id), RESOLVE_SECONDS)
+        return await self._ask(lambda: self._commit(model_id, revision), RESOLVE_SECONDS)
 
     async def details(self, model_id: str) -> Details | None:
         """What the Hub knows, or None if it does not say so soon: twice three seconds at most."""
@@ -142,8 +143,8 @@ class Hub:
         )
         return [_found(_model_info(item)) for item in answer.json()[:limit]]
 
-    def _commit(self, model_id: str) -> str:
-        info = self._api.model_info(model_id, timeout=RESOLVE_SECONDS)
+    def _commit(self, model_id: str, revision: str | None) -> str:
+        info = self._api.model_info(model_id, revision=revision, timeout=RESOLVE_SECONDS)
         if info.gated:
             self._check_access(model_id)
         if not weight_files(info):
@@ -193,6 +194,10 @@ async def _answer(asked: Awaitable[Result], seconds: float) -> Result:
     except RepositoryNotFoundError:
         raise NotFound(
             "The Hugging Face Hub has no such model, or does not show it without a token (HF_TOKEN)."
+        ) from None
+    except RevisionNotFoundError:
+        raise NotFound(
+            "The Hugging Face Hub has this model, but not at the revision that is wanted."
         ) from None
     except (TransportError, HfHubHTTPError, OSError, *NO_ANSWER_OF_THE_HUB) as error:
         raise _unavailable(error, seconds) from None

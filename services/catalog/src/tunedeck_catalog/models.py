@@ -104,22 +104,27 @@ class Models:
             raise _exists(model_id)
         return ModelAdded(model=model, message=f"Successfully added '{model.name}' to your collection")
 
-    async def resolve(self, model_id: str) -> ResolvedModel:
-        """Pin an id: the folder of that name if there is one, else the Hub's newest commit.
+    async def resolve(self, model_id: str, wanted: str | None = None) -> ResolvedModel:
+        """Pin an id: the folder of that name if there is one, else the Hub's newest commit, or the wanted one.
 
         Raises:
-            NotFound: it is in neither.
+            NotFound: it is in neither, or not at the wanted revision.
             Unavailable: there is no folder, and the Hub cannot be reached.
             Conflict: it is there and cannot be used.
         """
         checked_model_id(model_id)
         if await asyncio.to_thread(self._folders.has, model_id):
             revision = await asyncio.to_thread(self._folders.revision, model_id)
+            if wanted not in (None, revision):
+                raise NotFound(
+                    f"The weights in the model folder {model_id!r} are {revision}; {wanted} is wanted. "
+                    "Put those weights there, or leave the revision out."
+                )
             return await self._resolved(model_id, revision, "folder")
         if _is_local(model_id):
             raise self._no_folder(model_id)
         try:
-            return await self._resolved(model_id, await self._hub.commit(model_id), "hub")
+            return await self._resolved(model_id, await self._hub.commit(model_id, wanted), "hub")
         except NotFound as error:
             raise NotFound(f"There is no model {model_id!r} in the models folder. {error.detail}") from None
         except Unavailable as error:

@@ -14,12 +14,14 @@ from tunedeck_jobs.jobs import Jobs
 from tunedeck_jobs.listing import Listing
 from tunedeck_jobs.mode import Modes
 from tunedeck_jobs.plans import Plans
+from tunedeck_jobs.pushes import Pushes
 from tunedeck_jobs.queue import Queue
 from tunedeck_jobs.relay import Relay
 from tunedeck_jobs.repository.histories import Histories
 from tunedeck_jobs.repository.jobs import JobRepository
 from tunedeck_jobs.repository.lists import JobLists
 from tunedeck_jobs.repository.mode import ModeRepository
+from tunedeck_jobs.repository.pushes import PushRepository
 from tunedeck_jobs.repository.trainers import TrainerRepository
 from tunedeck_jobs.republishing import Republishing
 from tunedeck_jobs.resolving import Resolver
@@ -49,6 +51,7 @@ class JobsService:
         self.repository = JobRepository(self.client, database)
         self.lists = JobLists(self.client, database)
         self.trainers = TrainerRepository(self.client, database)
+        self.push_repository = PushRepository(self.client, database)
         mode_repository = ModeRepository(self.client, database)
         self.resolver = resolver or Resolver(self.bus)
         self.relay = Relay(self.repository, self.bus)
@@ -56,6 +59,7 @@ class JobsService:
         self.creation = Creation(self.repository, mode_repository, self.resolver, self.relay)
         self.steering = Steering(self.repository, self.resolver, self.relay)
         self.plans = Plans(self.repository, self.resolver)
+        self.pushes = Pushes(self.repository, self.push_repository)
         self.jobs = Jobs(self.repository, self.trainers)
         self.listing = Listing(self.lists, self.trainers)
         self.deletion = Deletion(self.repository, self.checkpoints, self.blobs, self.bus, self.relay)
@@ -64,7 +68,7 @@ class JobsService:
         self.republishing = Republishing(Histories(self.client, database), self.bus)
         self.sweep = Sweep(self.repository, self.queue, self.relay, settings, self._contact)
         asked = ("creation", "steering", "plans", "jobs", "listing", "deletion", "modes")
-        for part in (*asked, "queue", "checkpoints"):
+        for part in (*asked, "queue", "checkpoints", "pushes"):
             self.broker.context.set_global(part, getattr(self, part))
         self.broker.include_router(handlers.router)
         self.broker.include_router(health_router("jobs", [self._database_problem], PACKAGES))
@@ -74,6 +78,7 @@ class JobsService:
         await self.repository.prepare()
         await self.lists.prepare()
         await self.trainers.prepare()
+        await self.push_repository.prepare()
 
     async def _database_problem(self) -> str | None:
         return await mongo.problem(self.client)

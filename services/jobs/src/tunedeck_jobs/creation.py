@@ -17,6 +17,7 @@ from tunedeck_contracts.jobs import (
     Job,
     JobCreated,
     JobHyperparameters,
+    ModelReference,
     Reference,
     Status,
     SubmitJob,
@@ -25,7 +26,7 @@ from tunedeck_contracts.jobs import (
     Wanted,
 )
 from tunedeck_contracts.message import utc_now
-from tunedeck_jobs.hyperparameter_choice import choose
+from tunedeck_jobs.hyperparameter_choice import check_saving, choose, unheeded_saving
 from tunedeck_jobs.lifecycle import Change
 from tunedeck_jobs.record import JobRecord, KeyTaken, NewJob, Submission
 from tunedeck_jobs.relay import Relay
@@ -63,11 +64,13 @@ class Creation:
             return first
         check_deadline(wanted.deadline, "deadline")
         settings, notes = choose(wanted.configuration.hyperparameters)
+        check_saving(wanted.model_saving, settings)
         mode = wanted.training_mode or await self._modes.get()
-        found = await self._resolver.resolve(wanted.configuration.model.uid, wanted.configuration.dataset.uid)
+        found = await self._resolve(wanted.configuration.model, wanted.configuration.dataset)
         job = _new_job(wanted, settings, mode, found)
         pinned = found.pinned if wanted.start else None
-        return await self._stored(NewJob(job, (*notes, *_about(mode)), pinned, submission))
+        notes += [*unheeded_saving(wanted.model_saving, settings), *_about(mode)]
+        return await self._stored(NewJob(job, tuple(notes), pinned, submission))
 
     async def retry(self, request: RetryJob) -> JobCreated:
         """Store another job with what this one had; a checkpoint is gone on from only with the same pins.
@@ -84,14 +87,16 @@ class Creation:
         record = await self._retried(request.uid)
         checkpoint = _checkpoint(record, options.from_checkpoint)
         configuration = record.job.configuration
-        found = await self._resolver.resolve(configuration.model.uid, configuration.dataset.uid)
+        found = await self._resolve(configuration.model, configuration.dataset)
         if checkpoint is not None and found.pinned != record.pinned:
             problems = " ".join(found.problems) or "one of them has changed."
             raise Conflict(
                 f"Job {request.uid!r} cannot go on from step {checkpoint.step} without the model and "
                 f"dataset that it had: {problems} Retry it from the start."
             )
-        notes = (*unheeded(configuration.hyperparameters), *_about(record.job.training_mode))
+        settings = configuration.hyperparameters
+        unheeded_ones = (*unheeded(settings), *unheeded_saving(record.job.model_saving, settings))
+        notes = (*unheeded_ones, *_about(record.job.training_mode))
         new = NewJob(_again(record.job, found), notes, found.pinned, submission, checkpoint)
         created = await self._stored(new)
         if checkpoint is not None and await self._repository.get(request.uid) is None:
@@ -99,6 +104,9 @@ class Creation:
             await self._repository.apply(created.job_uid, Change.CANCEL_WAITING)
             raise NotFound(f"Job {request.uid!r} was deleted meanwhile, and its checkpoints with it.")
         return created
+
+    async def _resolve(self, model: ModelReference, dataset: Reference) -> Resolution:
+        return await self._resolver.resolve(model.uid, dataset.uid, model.revision)
 
     async def _retried(self, uid: str) -> JobRecord:
         record = await self._repository.get(checked_id("job", uid))
@@ -145,10 +153,12 @@ def check_deadline(deadline: datetime | None, loc: str) -> None:
         raise ValidationFailed(sentence, [FieldProblem(loc=loc, message=sentence)])
 
 
-def references(model: Reference, dataset: Reference, found: Resolution) -> tuple[Reference, Reference]:
+def references(
+    model: ModelReference, dataset: Reference, found: Resolution
+) -> tuple[ModelReference, Reference]:
     """What the job names, with the names and the dataset's uid that were found."""
     if found.model is not None:
-        model = Reference(uid=model.uid, name=model.name or found.model.name)
+        model = model.model_copy(update={"name": model.name or found.model.name})
     if found.dataset is not None:
         dataset = Reference(uid=found.dataset.uid, name=dataset.name or found.dataset.name)
     return model, dataset
@@ -203,6 +213,7 @@ def _new_job(request: CreateJob, settings: JobHyperparameters, mode: TrainingMod
         priority=request.priority,
         deadline=request.deadline,
         device=request.device,
+        stop_after_steps=request.stop_after_steps,
     )
 
 

@@ -37,15 +37,15 @@ from tunedeck_contracts.job_lists import (
     JobStatistics,
     ListJobs,
 )
-from tunedeck_contracts.jobs import (
+from tunedeck_contracts.jobs import FindJobsUsing, GetJob, Job, JobCreated, JobsUsing, SubmitJob
+from tunedeck_contracts.model_saving import (
     ArtifactLocation,
-    FindJobsUsing,
+    ClaimPush,
     GetArtifact,
-    GetJob,
-    Job,
-    JobCreated,
-    JobsUsing,
-    SubmitJob,
+    PushClaimed,
+    PushModel,
+    PushReported,
+    ReportPush,
 )
 from tunedeck_contracts.plans import GetPlan, Plan
 from tunedeck_contracts.runs import Beat, BeatReply, Claim, Claimed, Report, Reported
@@ -57,6 +57,7 @@ from tunedeck_jobs.jobs import Jobs
 from tunedeck_jobs.listing import Listing
 from tunedeck_jobs.mode import Modes
 from tunedeck_jobs.plans import Plans
+from tunedeck_jobs.pushes import Pushes
 from tunedeck_jobs.queue import Queue
 from tunedeck_jobs.steering import Steering
 
@@ -70,6 +71,7 @@ CheckpointsContext = Annotated[Checkpoints, Context("checkpoints")]
 ListingContext = Annotated[Listing, Context("listing")]
 DeletionContext = Annotated[Deletion, Context("deletion")]
 ModesContext = Annotated[Modes, Context("modes")]
+PushesContext = Annotated[Pushes, Context("pushes")]
 QueueContext = Annotated[Queue, Context("queue")]
 
 
@@ -199,6 +201,25 @@ async def locate_artifact(message: GetArtifact, jobs: JobsContext) -> ArtifactLo
 async def get_plan(message: GetPlan, plans: PlansContext) -> Plan:
     """A trainer is asked about a job."""
     return await plans.of_job(message.uid)
+
+
+@request_handler(router, rpc.JOB_PUSH)
+async def push(message: PushModel, pushes: PushesContext) -> Job:
+    """`POST /api/jobs/{uid}/push`."""
+    return await pushes.want(message.uid, message.options)
+
+
+@request_handler(router, rpc.PUSH_CLAIM)
+async def claim_push(message: ClaimPush, pushes: PushesContext) -> PushClaimed:
+    """A trainer asks for files to send to the Hub."""
+    return await pushes.claim(message)
+
+
+@request_handler(router, rpc.PUSH_REPORT)
+async def report_push(message: ReportPush, pushes: PushesContext) -> PushReported:
+    """A push has ended."""
+    await pushes.report(message)
+    return PushReported()
 
 
 @request_handler(router, rpc.JOB_CLAIM)

@@ -4,8 +4,10 @@ from tunedeck_contracts.checkpoints import CheckpointList
 from tunedeck_contracts.errors import NotFound
 from tunedeck_contracts.ids import checked_id
 from tunedeck_contracts.job_changes import JobEventList
-from tunedeck_contracts.jobs import PAST, ArtifactLocation, Job, Status
+from tunedeck_contracts.jobs import PAST, Job, Status
 from tunedeck_contracts.message import utc_now
+from tunedeck_contracts.model_saving import ArtifactLocation
+from tunedeck_jobs.checkpoints import best_of
 from tunedeck_jobs.forecast import Standing, standings
 from tunedeck_jobs.record import JobRecord
 from tunedeck_jobs.repository.jobs import JobRepository
@@ -38,7 +40,9 @@ class Jobs:
 
     async def checkpoints(self, uid: str) -> CheckpointList:
         """What it can be resumed or retried from."""
-        return CheckpointList(checkpoints=list((await self._record(uid)).checkpoints))
+        checkpoints = list((await self._record(uid)).checkpoints)
+        best = best_of(checkpoints)
+        return CheckpointList(checkpoints=checkpoints, best_step=best.step if best is not None else None)
 
     async def locate_artifact(self, uid: str, path: str) -> ArtifactLocation:
         """Where one file of a completed job is; NotFound where it has no such file."""

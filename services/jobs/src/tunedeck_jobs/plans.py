@@ -3,6 +3,7 @@
 from tunedeck_contracts.errors import NotFound
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.ids import checked_id
+from tunedeck_contracts.jobs import ModelReference, Reference
 from tunedeck_contracts.plans import Plan
 from tunedeck_jobs.record import Pinned
 from tunedeck_jobs.repository.jobs import JobRepository
@@ -28,18 +29,18 @@ class Plans:
         if record is None:
             raise NotFound(f"There is no job {uid!r}.")
         configuration = record.job.configuration
-        pinned = record.pinned or await self._pinned_now(
-            uid, configuration.model.uid, configuration.dataset.uid
-        )
+        pinned = record.pinned or await self._pinned_now(uid, configuration.model, configuration.dataset)
         return Plan(
             job_uid=uid,
             model=pinned.model,
             dataset=pinned.dataset,
             hyperparameters=Hyperparameters.model_validate(configuration.hyperparameters.model_dump()),
+            status=record.job.status,
+            artifacts=list(record.stored_artifacts),
         )
 
-    async def _pinned_now(self, uid: str, model: str, dataset: str) -> Pinned:
-        found = await self._resolver.resolve(model, dataset)
+    async def _pinned_now(self, uid: str, model: ModelReference, dataset: Reference) -> Pinned:
+        found = await self._resolver.resolve(model.uid, dataset.uid, model.revision)
         if found.pinned is None:
             raise found.refusal(f"What job {uid!r} trains is not known")
         return found.pinned

@@ -10,6 +10,7 @@ from tunedeck_chassis.blobs import ORPHAN_AGE, BlobStore
 from tunedeck_chassis.crash_points import reached
 from tunedeck_chassis.mongo import Document
 from tunedeck_contracts.errors import Fenced, NotFound
+from tunedeck_contracts.estimates import Probed
 from tunedeck_contracts.failures import FailureCode, failure
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Status
@@ -18,7 +19,7 @@ from tunedeck_jobs.forecast import kinds
 from tunedeck_jobs.lifecycle import RULES, Change, Facts, Guard
 from tunedeck_jobs.record import JobRecord
 from tunedeck_jobs.relay import Relay
-from tunedeck_jobs.repository.documents import literal
+from tunedeck_jobs.repository.documents import adjusted, literal, predicted
 from tunedeck_jobs.repository.jobs import JobRepository
 from tunedeck_jobs.repository.trainers import TrainerRepository
 from tunedeck_jobs.settings import JobsSettings
@@ -75,6 +76,7 @@ class Queue:
         if record is None:
             await self.expire(beat.job_uid)
             raise _fenced(beat.job_uid, beat.fence)
+        await self._adjust(record, beat.fence, beat.probed)
         if beat.resume_iteration is not None and beat.resume_iteration < record.resume_step:
             await self._fall_back(beat, beat.resume_iteration)
         return BeatReply(wanted=record.job.wanted)
@@ -86,6 +88,8 @@ class Queue:
             Fenced: the job is not this run's any more. NotFound: its files have expired.
         """
         uid, fence = report.job_uid, report.fence
+        if report.probed is not None and (record := await self._repository.get(uid)) is not None:
+            await self._adjust(record, fence, report.probed)
         for _ in range(LOOKS):
             if await self._repository.reported(report) or await self._end(report) is not None:
                 reached("jobs.reported")
@@ -115,6 +119,14 @@ class Queue:
         facts = Facts(fence=beat.fence, resume_iteration=resume_iteration)
         fields: Document = {"resume_step": resume_iteration}
         await self._repository.apply(beat.job_uid, Change.FALL_BACK, facts, set_fields=fields)
+        self._relay.kick()
+
+    async def _adjust(self, record: JobRecord, fence: int, probed: Probed | None) -> None:
+        """Keep, once, that the batches did not fit as they were asked for."""
+        if probed is None or probed.split is None or record.job.batch_split is not None:
+            return
+        facts = Facts(fence=fence)
+        await self._repository.apply(record.job.uid, Change.ADJUST, facts, set_fields=adjusted(probed))
         self._relay.kick()
 
     async def _end(self, report: Report) -> JobRecord | None:
@@ -166,12 +178,15 @@ class Queue:
             beat_seconds=self._settings.beat_seconds,
             checkpoints=list(record.checkpoints),
             device=job.device,
+            probed=record.probed,
+            stop_after_steps=job.stop_after_steps,
         )
 
 
 def _told(report: Report, change: Change) -> Document:
     """What a report says, as far as the change is told by it."""
     fields: Document = {"reported_fence": report.fence, "reported_outcome": report.outcome.value}
+    fields |= predicted(report.probed)
     if report.log:
         fields["log"] = literal([line.model_dump() for line in report.log])
     if RULES[change].target in (Status.COMPLETED, Status.FAILED, Status.CANCELLED):

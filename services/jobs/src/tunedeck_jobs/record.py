@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from tunedeck_contracts.checkpoints import Checkpoint
 from tunedeck_contracts.datasets import ResolvedDataset
+from tunedeck_contracts.estimates import Probed
 from tunedeck_contracts.events import JobEvent
-from tunedeck_contracts.jobs import Job, StoredArtifact
+from tunedeck_contracts.jobs import Job
+from tunedeck_contracts.model_saving import StoredArtifact
 from tunedeck_contracts.models import ResolvedModel
 
 
@@ -29,6 +31,7 @@ class JobRecord:
     pinned: Pinned | None
     stored_artifacts: tuple[StoredArtifact, ...]
     resume_step: int = 0
+    probed: Probed | None = None
     checkpoints: tuple[Checkpoint, ...] = ()
     released: tuple[str, ...] = ()
 

@@ -47,10 +47,13 @@ class Resolver:
         self._bus = bus
         self._seconds = seconds
 
-    async def resolve(self, model: str, dataset: str) -> Resolution:
-        """Look for both at once, so that a job is created in its time though the catalog is away."""
+    async def resolve(self, model: str, dataset: str, revision: str | None = None) -> Resolution:
+        """Look for both at once, so that a job is created in its time though the catalog is away.
+
+        `revision` is the one that is wanted of the model; without it, the newest.
+        """
         found_model, found_dataset = await asyncio.gather(
-            self._ask(MODEL_RESOLVE, ResolveModel(id=model)),
+            self._ask(MODEL_RESOLVE, ResolveModel(id=model, revision=revision)),
             self._ask(DATASET_RESOLVE, ResolveDataset(reference=dataset)),
         )
         found = {"model": found_model, "dataset": found_dataset}

@@ -36,7 +36,7 @@ class Steering:
         if job.status is not Status.CREATED:
             raise _not_created(job)
         model, dataset = job.configuration.model, job.configuration.dataset
-        found = await self._resolver.resolve(model.uid, dataset.uid)
+        found = await self._resolver.resolve(model.uid, dataset.uid, model.revision)
         if found.pinned is None:
             await self._repository.set_problems(uid, found.problems)
             raise found.refusal(f"Job {uid!r} cannot be started")

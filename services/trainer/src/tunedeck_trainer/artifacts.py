@@ -9,8 +9,8 @@ import structlog
 from pymongo.errors import PyMongoError
 
 from tunedeck_chassis.blobs import ORPHAN_AGE, BlobStore
-from tunedeck_contracts.jobs import StoredArtifact
-from tunedeck_trainer.tuned_files import files_of
+from tunedeck_contracts.model_saving import StoredArtifact
+from tunedeck_trainer.file_hashes import files_of
 
 log = structlog.get_logger()
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from tunedeck_chassis import crash_points
+from tunedeck_contracts.artifacts import MANIFEST, ManifestFile
 from tunedeck_contracts.message import Message, Timestamp
-from tunedeck_trainer.tuned_files import MANIFEST, ManifestFile, described, files_of
+from tunedeck_trainer.file_hashes import described, files_of
 
 WEIGHTS = "weights.safetensors"
 OPTIMIZER = "optimizer.pt"
@@ -22,6 +23,8 @@ RANDOM_STATES = "rng_state.pth"
 TRAINER_STATE = "trainer_state.json"
 PROGRESS = "progress.json"
 POINTS = "points.jsonl"
+BEST_WEIGHTS = "best.safetensors"
+"""Of an earlier step; absent while those of the checkpoint are the best, or none was judged."""
 REQUIRED = frozenset({WEIGHTS, OPTIMIZER, SCHEDULER, RANDOM_STATES, TRAINER_STATE, PROGRESS, POINTS})
 
 _CHUNK = 2**20

@@ -3,20 +3,19 @@
 import logging
 import shutil
 import time
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import safe_globals
 
 from tunedeck_contracts.hyperparameters import encode_uid
 from tunedeck_contracts.message import Message, utc_now
 from tunedeck_trainer import checkpoint_files as files
+from tunedeck_trainer.best_weights import BestWeights
 from tunedeck_trainer.checkpoint_files import CheckpointManifest, TornCheckpoint
 from tunedeck_trainer.pipe import (
     CHECKPOINTS_FOLDER,
@@ -27,6 +26,7 @@ from tunedeck_trainer.pipe import (
     Wishes,
     decode,
 )
+from tunedeck_trainer.trained_weights import check_weights, save_weights
 
 if TYPE_CHECKING:
     from tunedeck_trainer.loop import Tell, TokenTrainer
@@ -49,28 +49,30 @@ class Progress(Message):
     tokens: int
     trained_tokens: int
     seconds: float
+    best_step: int | None = None
+    best_validation_loss: float | None = None
 
 
 class History:
     """Hands on what is told, and keeps the loss points of it in a file."""
 
     def __init__(self, file: Path, tell: "Tell") -> None:
-        self._file = file
+        self.file = file
         self._tell = tell
         self.iteration = 0
 
     def __call__(self, message: FromChild) -> None:
         """Tell one message."""
         if isinstance(message, PointMade):
-            with self._file.open("ab") as lines:
+            with self.file.open("ab") as lines:
                 lines.write(message.to_json() + b"\n")
             self.iteration = message.point.iteration
         self._tell(message)
 
     def copy_to(self, file: Path) -> None:
         """Every point so far."""
-        self._file.touch()
-        shutil.copyfile(self._file, file)
+        self.file.touch()
+        shutil.copyfile(self.file, file)
 
     def tell_again(self, checkpoint: Path) -> None:
         """Tell and keep every point of a checkpoint; they are this run's now."""
@@ -82,7 +84,7 @@ class History:
 class Checkpoints(TrainerCallback):  # type: ignore[misc]
     """Writes one when it is due, and when a pause is wanted; then training stops there.
 
-    After the last step none is written: the tuned model follows.
+    After the last step none is written: the tuned model follows. Each carries the best weights so far.
     """
 
     def __init__(self, spec: Spec, folder: Path, history: History, wishes: Wishes) -> None:
@@ -93,6 +95,7 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
         self._save_steps = spec.run.hyperparameters.save_steps
         self._written_at = time.monotonic()
         self._writing_seconds = 0.0
+        self.best = BestWeights(folder)
         self.paused = False
 
     def on_step_end(
@@ -102,9 +105,17 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
         self._heed(state, control)
 
     def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        model: Any = None,
+        **_: Any,
     ) -> None:
-        if state.global_step > 0:
+        step = state.global_step
+        self.best.judge(model, step, (metrics or {})["eval_loss"], is_last=step >= state.max_steps)
+        if step > 0:
             self._heed(state, control)
 
     def _heed(self, state: TrainerState, control: TrainerControl) -> None:
@@ -141,21 +152,23 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
         step = trainer.state.global_step
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
-        weights = {name: one.detach().contiguous() for name, one in _trained(trainer.model)}
-        save_file(weights, draft / files.WEIGHTS)
+        save_weights(trainer.model, draft / files.WEIGHTS)
+        self.best.copy_to(draft, step)
         trainer._save_optimizer_and_scheduler(str(draft))
         trainer._save_scaler(str(draft))
         trainer._save_rng_state(str(draft))
         trainer.state.save_to_json(str(draft / files.TRAINER_STATE))
         self._history.copy_to(draft / files.POINTS)
-        (draft / files.PROGRESS).write_bytes(progress.to_json())
+        judged = self.best.step is not None
+        best = {"best_step": self.best.step, "best_validation_loss": self.best.loss if judged else None}
+        (draft / files.PROGRESS).write_bytes(progress.model_copy(update=best).to_json())
         manifest = self._manifest(step)
         files.publish(draft, self._folder / str(step), manifest)
         self._history(
             CheckpointWritten(
                 step=step,
                 iteration=self._history.iteration,
-                validation_loss=progress.validation_loss,
+                validation_loss=progress.validation_loss if judged else None,
                 created_at=manifest.created_at,
             )
         )
@@ -175,20 +188,25 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
         )
 
     def opened(self, folder: Path, model: Any) -> Progress:
-        """Look through a checkpoint before anything of it is used.
+        """Look through a checkpoint before anything of it is used, and take over its best weights.
 
         Raises:
             TornCheckpoint: it is not whole, not this run's, or cannot be loaded.
         """
         manifest = files.verified(folder)
         self._check_kinship(manifest)
-        _check_weights(folder / files.WEIGHTS, model)
+        check_weights(folder / files.WEIGHTS, model)
         for name in (files.OPTIMIZER, files.SCHEDULER, files.RANDOM_STATES):
             _load(folder / name)
         try:
-            return Progress.model_validate_json((folder / files.PROGRESS).read_bytes())
+            progress = Progress.model_validate_json((folder / files.PROGRESS).read_bytes())
         except ValueError as error:
             raise TornCheckpoint(f"{files.PROGRESS} cannot be read: {error}") from error
+        if progress.best_step is not None and progress.best_validation_loss is not None:
+            self.best.go_on_from(
+                folder, model, manifest.step, progress.best_step, progress.best_validation_loss
+            )
+        return progress
 
     def _check_kinship(self, manifest: CheckpointManifest) -> None:
         ours = self._manifest(manifest.step)
@@ -206,28 +224,6 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
                 "what follows may differ in rounding from a run that never stopped.",
                 ", ".join(changed) or "none",
             )
-
-
-def load_weights(folder: Path, model: Any) -> None:
-    """Put the checkpoint's weights into the parameters that are trained."""
-    stored = load_file(folder / files.WEIGHTS)
-    with torch.no_grad():
-        for name, parameter in _trained(model):
-            parameter.copy_(stored[name])
-
-
-def _trained(model: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    return ((name, one) for name, one in model.named_parameters() if one.requires_grad)
-
-
-def _check_weights(file: Path, model: Any) -> None:
-    try:
-        with safe_open(file, framework="pt") as opened:
-            stored = {name: list(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise TornCheckpoint(f"{file.name} cannot be read: {error}") from error
-    if stored != {name: list(one.shape) for name, one in _trained(model)}:
-        raise TornCheckpoint(f"{file.name} has other weights than this run trains.")
 
 
 def _load(file: Path) -> None:

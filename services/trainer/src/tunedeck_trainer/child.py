@@ -12,6 +12,7 @@ from pathlib import Path
 from tunedeck_contracts.jobs import Wanted
 from tunedeck_trainer import failures, pipe
 from tunedeck_trainer.checkpoint_files import TornCheckpoint
+from tunedeck_trainer.training_record import LOG
 
 
 def main() -> int:
@@ -22,6 +23,9 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(levelname)s %(message)s")
     for chatty in ("httpx", "httpcore", "accelerate", "filelock", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    kept = logging.FileHandler(folder / LOG, encoding="utf-8")
+    kept.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.getLogger().addHandler(kept)
     logging.captureWarnings(True)
     # Deprecations inside libraries are nothing to the person who reads the job's log.
     warnings.simplefilter("ignore", FutureWarning)

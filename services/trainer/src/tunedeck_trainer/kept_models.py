@@ -13,12 +13,12 @@ from nats.aio.msg import Msg
 from pydantic import ValidationError
 
 from tunedeck_chassis.bus import Bus
+from tunedeck_contracts.artifacts import MANIFEST
 from tunedeck_contracts.errors import TunedeckError
 from tunedeck_contracts.events import JobEvent, JobEventType
 from tunedeck_contracts.ids import is_safe_id
 from tunedeck_contracts.streams import JOBS
 from tunedeck_contracts.subjects import JOB_EVENTS, job_event
-from tunedeck_trainer.tuned_files import MANIFEST
 
 log = structlog.get_logger()
 

@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+from tunedeck_contracts.artifacts import MANIFEST, Losses, MergeAgreement
 from tunedeck_contracts.jobs import Result
 from tunedeck_contracts.runs import Run
+from tunedeck_trainer.training_record import CURVES, evaluations_table
 
 CARD = "README.md"
 _LICENCE = re.compile(r"^license:\s*([\w.+-]+)\s*$", re.MULTILINE)
@@ -22,7 +24,9 @@ from transformers import AutoModelForCausalLM
 model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")"""
 
 
-def model_card(run: Run, result: Result, licence: str | None) -> str:
+def model_card(
+    run: Run, result: Result, losses: Losses, merge: MergeAgreement | None, licence: str | None
+) -> str:
     """The card with the Hub's metadata on top."""
     is_whole = run.hyperparameters.method == "full"
     table = "\n".join(f"| {name} | {value} |" for name, value in run.hyperparameters.model_dump().items())
@@ -52,8 +56,18 @@ trained by Tunedeck on the dataset "{run.dataset.name}". Licence of the base mod
 |---|---|---|
 | validation loss (nats per answer token) | {before:.4f} | {after:.4f} |
 
+The weights are those after step {result.best_step}, where the validation loss was lowest.
 {result.train_rows} rows to train on, {result.validation_rows} to validate,
 {result.truncated_rows} of them cut; {result.trained_tokens} answer tokens trained in {result.seconds:.0f} s.
+
+## Losses
+
+| step | training | validation |
+|---|---|---|
+{evaluations_table(losses)}
+
+Each step's are in `{CURVES}`, and with what they were computed on in `{MANIFEST}`: `tunedeck verify` trains
+the first steps again and compares.
 
 ## Settings
 
@@ -66,6 +80,14 @@ trained by Tunedeck on the dataset "{run.dataset.name}". Licence of the base mod
 ```python
 {use}
 ```
+{_about_merge(merge) if merge is not None else ""}"""
+
+
+def _about_merge(merge: MergeAgreement) -> str:
+    return f"""
+The folder `merged/` has adapter and base model in one. Asked the prompts of {merge.prompts} validation rows,
+greedily and for at most {merge.new_tokens} tokens, it gave the adapter's answer to {merge.equal_answers:.0%}
+of them, and the adapter's token at {merge.equal_tokens:.1%} of the places.
 """
 
 

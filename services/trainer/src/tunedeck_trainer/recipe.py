@@ -9,24 +9,33 @@ from typing import Any
 import torch
 from transformers import TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
+from transformers.utils import is_torch_tf32_available
 from transformers.utils.logging import disable_progress_bar
 
+from tunedeck_contracts.estimates import BatchSplit
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Phase, Result
-from tunedeck_trainer import data, model_files
+from tunedeck_trainer import batch_splits, data, model_files
+from tunedeck_trainer.best_weights import BestWeights
 from tunedeck_trainer.checkpointing import Checkpoints, History
+from tunedeck_trainer.energy import EnergyMeter
+from tunedeck_trainer.environment import environment
 from tunedeck_trainer.failures import Cancelled, Paused
 from tunedeck_trainer.loop import Points, Tell, TokenTrainer
+from tunedeck_trainer.memory_use import MemoryUse
 from tunedeck_trainer.model_loading import check_method, load_tokenizer, prepare_model
 from tunedeck_trainer.pipe import TUNED_FOLDER, PhaseChanged, Resumed, Spec, Wishes
 from tunedeck_trainer.precision import compute_dtype
-from tunedeck_trainer.tuned_files import save_tuned
+from tunedeck_trainer.probing import Probe, compute_activations_again
+from tunedeck_trainer.stop_after import StopAfter
+from tunedeck_trainer.training_record import LOG, read_points
+from tunedeck_trainer.tuned_files import Trained, save_record, save_tuned
 
 log = logging.getLogger("tunedeck")
 
 # transformers' names. Its other optimizers want packages of their own.
 _OPTIMIZERS = {
-    "adamw": "adamw_torch",
+    "adamw": "adamw_torch_fused",
     "sgd": "sgd",
     "adafactor": "adafactor",
     "adagrad": "adagrad",
@@ -74,8 +83,21 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
         len(prepared.validation),
     )
     progress = checkpoints.opened(spec.resume, model) if spec.resume is not None else None
-    arguments = training_arguments(settings, folder, on_gpu, compute)
-    trainer = build_trainer(model, tokenizer, prepared, arguments, points, wishes.cancelled, checkpoints)
+
+    def trainer_of(split: BatchSplit) -> TokenTrainer:
+        if split.gradient_checkpointing:
+            compute_activations_again(model)
+        arguments = training_arguments(batch_splits.applied(split, settings), folder, on_gpu, compute)
+        return build_trainer(model, tokenizer, prepared, arguments, points, wishes.cancelled, checkpoints)
+
+    memory, energy = MemoryUse(on_gpu), EnergyMeter(spec.device)
+    probe = Probe(trainer_of, memory, energy, wishes, settings.early_stopping_patience)
+    trainer = probe.fitted(spec, tell, lambda: points.seconds)
+    _stop_if(wishes)
+    memory.forget_peak()
+
+    if spec.run.stop_after_steps is not None:
+        trainer.add_callback(StopAfter(spec.run.stop_after_steps))
 
     if progress is None or spec.resume is None:
         tell(PhaseChanged(phase=Phase.EVALUATING))
@@ -98,20 +120,42 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
         raise Paused
     if wishes.cancelled.is_set():
         raise Cancelled
-    log.info("Validation loss after training: %.4f", points.validation_loss)
-
     tell(PhaseChanged(phase=Phase.SAVING))
+    best = checkpoints.best
+    _log_losses(points, best)
+    best.put_into(model, trainer.state.global_step)
     result = Result(
         validation_loss_before=points.validation_loss_before,
-        validation_loss_after=points.validation_loss,
+        validation_loss_after=best.loss,
+        validation_loss_last=points.validation_loss,
+        best_step=best.step,
         train_rows=len(prepared.train),
         validation_rows=len(prepared.validation),
         truncated_rows=prepared.truncated_rows,
         trained_tokens=trainer.trained_tokens,
         seconds=round(points.seconds, 3),
+        peak_memory_bytes=memory.peak,
+        energy_watt_hours=energy.watt_hours,
     )
-    if spec.run.model_saving.save_model:
-        save_tuned(folder / TUNED_FOLDER, model, tokenizer, spec.run, result, model_folder)
+    trained = Trained(
+        run=spec.run,
+        result=result,
+        environment=environment(settings.method, on_gpu),
+        points=read_points(history.file),
+        log_file=folder / LOG,
+    )
+    if spec.run.stop_after_steps is not None:
+        save_record(folder / TUNED_FOLDER, trained)
+    elif spec.run.model_saving.save_model:
+        save_tuned(
+            folder / TUNED_FOLDER,
+            model,
+            tokenizer,
+            trained,
+            base_folder=model_folder,
+            held_out=prepared.validation,
+            between=partial(_stop_if_cancelled, wishes),
+        )
     return result
 
 
@@ -175,6 +219,7 @@ def training_arguments(
         train_sampling_strategy="group_by_length",
         dataloader_pin_memory=on_gpu,
         use_cpu=not on_gpu,
+        tf32=True if on_gpu and is_torch_tf32_available() else None,
         bf16=compute == torch.bfloat16,
         fp16=compute == torch.float16,
         seed=settings.seed,
@@ -191,8 +236,23 @@ def _collated(examples: list[dict[str, Any]], pad_token_id: int) -> dict[str, to
     return {**data.collate(examples, pad_token_id), "rows": rows}
 
 
-def _stop_if(wishes: Wishes) -> None:
+def _log_losses(points: Points, best: BestWeights) -> None:
+    log.info("Validation loss after training: %.4f", points.validation_loss)
+    log.info("The tuned model is that of step %s, with the lowest: %.4f", best.step, best.loss)
+    if best.loss >= points.validation_loss_before:
+        log.warning(
+            "No step's validation loss was below the base model's, which is %.4f: a lower learning rate or "
+            "more rows may help.",
+            points.validation_loss_before,
+        )
+
+
+def _stop_if_cancelled(wishes: Wishes) -> None:
     if wishes.cancelled.is_set():
         raise Cancelled
+
+
+def _stop_if(wishes: Wishes) -> None:
+    _stop_if_cancelled(wishes)
     if wishes.paused.is_set():
         raise Paused

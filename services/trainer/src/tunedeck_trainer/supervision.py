@@ -171,7 +171,7 @@ class Supervision:
 
     async def _ended(self, telling: Telling, ended: Ended) -> Report:
         message = self._report(telling, ended)
-        if ended.outcome is not Outcome.COMPLETED or not self._run.model_saving.save_model:
+        if ended.outcome is not Outcome.COMPLETED or not (self._folder / TUNED_FOLDER).is_dir():
             return message
         telling.phase = Phase.SAVING
         stored = await artifacts.store(self._folder / TUNED_FOLDER, self._around.blobs)
@@ -180,7 +180,8 @@ class Supervision:
 
     def _keep_tuned(self, message: Report) -> None:
         tuned = self._folder / TUNED_FOLDER
-        if message.outcome is Outcome.COMPLETED and tuned.is_dir():
+        is_whole = self._run.stop_after_steps is None
+        if message.outcome is Outcome.COMPLETED and is_whole and tuned.is_dir():
             place = artifacts.publish(tuned, self._settings.adapters_dir, self._run.job_uid)
             log.info("tuned_model_kept", job=self._run.job_uid, folder=str(place))
 
@@ -198,5 +199,6 @@ class Supervision:
             last_iteration=telling.last_iteration,
             failure=ended.failure,
             result=ended.result,
+            probed=telling.probed,
             log=list(telling.last_lines),
         )

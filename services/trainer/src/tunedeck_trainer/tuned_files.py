@@ -1,63 +1,93 @@
-"""What the training process writes of a tuned model: adapter or weights, tokenizer, model card, manifest."""
+"""What the training process writes of a tuned model: adapter or weights, tokenizer, model card, its course,
+manifest."""
 
-import hashlib
-from importlib.metadata import version
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
+from tunedeck_contracts.artifacts import MANIFEST, Environment, Losses, Manifest, MergeAgreement
 from tunedeck_contracts.jobs import Result
-from tunedeck_contracts.message import Message, Timestamp, utc_now
+from tunedeck_contracts.message import utc_now
 from tunedeck_contracts.runs import Run
+from tunedeck_contracts.training import LossPoint
+from tunedeck_trainer import training_record
+from tunedeck_trainer.data import Example
+from tunedeck_trainer.file_hashes import described, files_of
+from tunedeck_trainer.merging import MERGED_FOLDER, save_merged
 from tunedeck_trainer.model_card import CARD, licence_of, model_card
 
-MANIFEST = "manifest.json"
-_PACKAGES = ("torch", "transformers", "accelerate", "safetensors")
-_PACKAGES_OF = {"lora": ("peft",), "qlora": ("peft", "bitsandbytes"), "full": ()}
+
+@dataclass(frozen=True)
+class Trained:
+    """A run that has done its last step."""
+
+    run: Run
+    result: Result
+    environment: Environment
+    points: list[LossPoint]
+    log_file: Path
+
+    @property
+    def losses(self) -> Losses:
+        """As its manifest has them."""
+        eval_steps = self.run.hyperparameters.eval_steps
+        return training_record.losses_of(self.points, self.result.validation_loss_before, eval_steps)
 
 
-class ManifestFile(Message):
-    """One file beside the manifest."""
-
-    path: str
-    size: int = Field(description="Bytes.")
-    sha256: str
-
-
-class Manifest(Message):
-    """What the tuned model was made of, and the hash of each of its files."""
-
-    job_uid: str
-    method: str = Field(description="'full': the folder is a model of its own; else an adapter for the base.")
-    base_model: str
-    base_revision: str
-    dataset_uid: str
-    dataset_sha256: str
-    created_at: Timestamp
-    packages: dict[str, str]
-    files: list[ManifestFile]
-
-
-def save_tuned(folder: Path, model: Any, tokenizer: Any, run: Run, result: Result, base_folder: Path) -> None:
+def save_tuned(
+    folder: Path,
+    model: Any,
+    tokenizer: Any,
+    trained: Trained,
+    *,
+    base_folder: Path,
+    held_out: list[Example],
+    between: Callable[[], None],
+) -> None:
     """Write the adapter, or the whole model, with all that belongs to it; the manifest last, so that it
-    vouches for the rest."""
-    method = run.hyperparameters.method
-    if method == "full":
+    vouches for the rest.
+
+    `held_out` are the validation rows; `between` is called between parts of long work, and may raise what
+    ends it.
+    """
+    run = trained.run
+    is_whole = run.hyperparameters.method == "full"
+    if is_whole:
         model.save_pretrained(folder)
     else:
         _save_adapter(folder, model, run)
     tokenizer.save_pretrained(folder)
-    (folder / CARD).write_text(model_card(run, result, licence_of(base_folder)), encoding="utf-8")
+    merge = None
+    if run.model_saving.save_merged and not is_whole:
+        merge = save_merged(model, tokenizer, held_out, folder / MERGED_FOLDER, between)
+    card = model_card(run, trained.result, trained.losses, merge, licence_of(base_folder))
+    (folder / CARD).write_text(card, encoding="utf-8")
+    save_record(folder, trained, merge)
+
+
+def save_record(folder: Path, trained: Trained, merge: MergeAgreement | None = None) -> None:
+    """Write log, curves, and the manifest of all that is in the folder by then."""
+    folder.mkdir(parents=True, exist_ok=True)
+    training_record.write_curves(trained.points, folder / training_record.CURVES)
+    shutil.copyfile(trained.log_file, folder / training_record.LOG)
+    run = trained.run
     manifest = Manifest(
         job_uid=run.job_uid,
-        method=method,
+        method=run.hyperparameters.method,
         base_model=run.model.uid,
         base_revision=run.model.revision,
+        base_source=run.model.source,
         dataset_uid=run.dataset.uid,
         dataset_sha256=run.dataset.rows_sha256,
         created_at=utc_now(),
-        packages={name: version(name) for name in (*_PACKAGES, *_PACKAGES_OF[method])},
+        packages=trained.environment.packages,
+        hyperparameters=run.hyperparameters,
+        environment=trained.environment,
+        losses=trained.losses,
+        result=trained.result,
+        merge=merge,
         files=[described(folder, file) for file in files_of(folder)],
     )
     (folder / MANIFEST).write_bytes(manifest.to_json())
@@ -69,15 +99,3 @@ def _save_adapter(folder: Path, model: Any, run: Run) -> None:
     base.base_model_name_or_path = run.model.uid
     base.revision = run.model.revision if run.model.source == "hub" else None
     model.save_pretrained(folder, save_embedding_layers=False)
-
-
-def files_of(folder: Path) -> list[Path]:
-    """Every file of a folder, sorted."""
-    return sorted(file for file in folder.rglob("*") if file.is_file())
-
-
-def described(folder: Path, file: Path) -> ManifestFile:
-    """A file as a manifest names it."""
-    with file.open("rb") as opened:
-        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
-    return ManifestFile(path=file.relative_to(folder).as_posix(), size=file.stat().st_size, sha256=sha256)

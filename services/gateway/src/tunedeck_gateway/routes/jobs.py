@@ -28,7 +28,8 @@ from tunedeck_contracts.job_lists import (
     JobPage,
     ListJobs,
 )
-from tunedeck_contracts.jobs import CreateJob, GetArtifact, GetJob, SubmitJob
+from tunedeck_contracts.jobs import CreateJob, GetJob, SubmitJob
+from tunedeck_contracts.model_saving import GetArtifact, PushModel, PushOptions
 from tunedeck_contracts.telemetry import ListLogs
 from tunedeck_gateway.bridge import Gateway, answer, documented, gateway_of, taking_in
 from tunedeck_gateway.openapi import error_responses
@@ -161,6 +162,14 @@ async def retry_job(
         idempotency_key=idempotency_key,
     )
     return await answer(gateway, rpc.JOB_RETRY, wanted)
+
+
+@router.post("/{uid}/push", **taking_in(rpc.JOB_PUSH, 404, 409))
+async def push_model(gateway: Here, uid: Uid, options: PushOptions | None = None) -> Response:
+    """Send a completed job's files to the Hub, for the first time or again; `hubPush` of the job tells how
+    it goes."""
+    wanted = PushModel(uid=checked_id("job", uid), options=options or PushOptions())
+    return await answer(gateway, rpc.JOB_PUSH, wanted)
 
 
 @router.patch("/{uid}", **documented(rpc.JOB_CHANGE, 404, 409))

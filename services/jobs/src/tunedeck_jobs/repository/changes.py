@@ -5,6 +5,7 @@ from tunedeck_contracts.events import JobEventType
 from tunedeck_contracts.failures import FailureCode, failure
 from tunedeck_contracts.job_changes import EVENTS_KEPT
 from tunedeck_contracts.jobs import Status, Wanted
+from tunedeck_contracts.model_saving import PushState
 from tunedeck_jobs.lifecycle import RULES, Change, Reached
 from tunedeck_jobs.repository.documents import literal
 
@@ -21,6 +22,17 @@ _RESUMABLE: Document = {
     "training.progress": {"$cond": [{"$gte": [_TOTAL, {"$max": [_STEP, 1]}]}, _PERCENT, 0.0]},
 }
 """How far a job is that goes on from its newest checkpoint."""
+
+WAITING_PUSH: Document = {
+    "state": PushState.WAITING.value,
+    "repository": "$model_saving.model_name",
+    "public": {"$ifNull": ["$model_saving.make_public", False]},
+    "claims": {"$ifNull": ["$hub_push.claims", 0]},
+    "at": "$$NOW",
+}
+"""The files of a job that a trainer is to send to the Hub."""
+
+_IS_PUSHED: Document = {"$and": ["$model_saving.push_to_hub", "$model_saving.save_model"]}
 
 EFFECTS: dict[Change, Document] = {
     Change.CLAIM: {
@@ -47,6 +59,7 @@ EFFECTS: dict[Change, Document] = {
         **_ENDED,
         "released": {"$concatArrays": ["$released", "$checkpoints.blob.id"]},
         "checkpoints": [],
+        "hub_push": {"$cond": [_IS_PUSHED, WAITING_PUSH, None]},
     },
     Change.FAIL: _ENDED,
     Change.EXPIRE: {
@@ -101,4 +114,5 @@ def _event_expression(event: JobEventType) -> Document:
         "ended_at": "$training.ended_at",
         "last_iteration": "$last_iteration",
         "failure": "$failure",
+        "batch_split": "$batch_split",
     }

@@ -6,18 +6,11 @@ from typing import Any
 from tunedeck_chassis.mongo import Document
 from tunedeck_contracts.checkpoints import Checkpoint
 from tunedeck_contracts.datasets import ResolvedDataset
+from tunedeck_contracts.estimates import Actual, BatchSplit, Estimate, JobEstimate, Probed
 from tunedeck_contracts.events import JobEvent
 from tunedeck_contracts.failures import Failure
-from tunedeck_contracts.jobs import (
-    Configuration,
-    Job,
-    LiveMetrics,
-    ModelSaving,
-    Result,
-    Status,
-    StoredArtifact,
-    TrainingProgress,
-)
+from tunedeck_contracts.jobs import Configuration, Job, LiveMetrics, Result, Status, TrainingProgress
+from tunedeck_contracts.model_saving import HubPush, ModelSaving, StoredArtifact
 from tunedeck_contracts.models import ResolvedModel
 from tunedeck_contracts.runs import Beat
 from tunedeck_contracts.training import LossPoint
@@ -42,6 +35,10 @@ _LATER: Document = {
     "lost": 0,
     "log": [],
     "released": [],
+    "predicted": None,
+    "batch_split": None,
+    "stop_after_steps": None,
+    "hub_push": None,
 }
 """Fields that jobs of former versions lack, as they are there in a job that never used them."""
 
@@ -70,6 +67,7 @@ def new_document(new: NewJob) -> Document:
         "wanted": job.wanted.value,
         "priority": job.priority,
         "device": job.device.value if job.device else None,
+        "stop_after_steps": job.stop_after_steps,
         "rev": 0,
         "attempt": 0,
         "fence": 0,
@@ -133,6 +131,7 @@ def _record(document: Document, change: Change) -> None:
         "ended_at": None,
         "last_iteration": None,
         "failure": None,
+        "batch_split": None,
     }
     document["events"].append(told)
     document["outbox"].append(told)
@@ -149,9 +148,24 @@ def progress(beat: Beat) -> Document:
             "training.current_epoch": beat.epoch,
             "training.total_epochs": {"$max": ["$training.total_epochs", beat.total_epochs]},
         }
+    fields |= predicted(beat.probed)
     if beat.point is not None:
         fields["point"] = literal(beat.point.model_dump())
     return fields
+
+
+def predicted(probed: Probed | None) -> Document:
+    """What a run's probe has predicted, as expressions; with another split both are kept by `adjusted`, for a
+    later attempt must not get the one without the other."""
+    if probed is None or probed.split is not None:
+        return {}
+    return {"predicted": literal(probed.predicted.model_dump(by_alias=False))}
+
+
+def adjusted(probed: Probed) -> Document:
+    """What a run's probe has predicted and changed, as expressions."""
+    found = {"predicted": probed.predicted, "batch_split": probed.split}
+    return {name: literal(one.model_dump(by_alias=False)) for name, one in found.items() if one is not None}
 
 
 def literal(value: Any) -> Document:
@@ -188,6 +202,7 @@ def to_record(document: Document) -> JobRecord:
         else None,
         stored_artifacts=stored,
         resume_step=document["resume_step"],
+        probed=_probed(document),
         checkpoints=tuple(Checkpoint.model_validate(one) for one in document.get("checkpoints", [])),
         released=tuple(document["released"]),
     )
@@ -218,8 +233,34 @@ def to_job(document: Document) -> Job:
         failure=Failure.model_validate(document["failure"]) if document["failure"] else None,
         result=Result.model_validate(document["result"]) if document["result"] else None,
         artifacts=document["artifacts"],
+        estimate=_estimate(document),
+        batch_split=_batch_split(document),
+        stop_after_steps=document["stop_after_steps"],
+        hub_push=HubPush.model_validate(document["hub_push"]) if document["hub_push"] else None,
         live_metrics=_live_metrics(document),
     )
+
+
+def _predicted(document: Document) -> Estimate | None:
+    return Estimate.model_validate(document["predicted"]) if document["predicted"] else None
+
+
+def _batch_split(document: Document) -> BatchSplit | None:
+    return BatchSplit.model_validate(document["batch_split"]) if document["batch_split"] else None
+
+
+def _probed(document: Document) -> Probed | None:
+    found = _predicted(document)
+    return Probed(predicted=found, split=_batch_split(document)) if found is not None else None
+
+
+def _estimate(document: Document) -> JobEstimate | None:
+    found, result = _predicted(document), document["result"]
+    if found is None:
+        return None
+    figures = ("seconds", "peak_memory_bytes", "energy_watt_hours")
+    actual = Actual(**{name: result.get(name) for name in figures}) if result else None
+    return JobEstimate(predicted=found, actual=actual)
 
 
 def _live_metrics(document: Document) -> LiveMetrics | None:
