@@ -10,7 +10,7 @@ from tests.unit.trainer.child_runs import MODEL, write_rows
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_trainer import data
 from tunedeck_trainer.failures import RunFailed
-from tunedeck_trainer.recipe import load_tokenizer
+from tunedeck_trainer.tokenizer_loading import load_tokenizer
 
 
 @pytest.fixture(scope="module")

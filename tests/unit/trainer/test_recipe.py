@@ -20,8 +20,9 @@ from tunedeck_contracts.jobs import Wanted
 from tunedeck_trainer import data, token_loss
 from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.loop import Points
-from tunedeck_trainer.model_loading import add_lora, load_model, load_tokenizer
+from tunedeck_trainer.model_loading import add_lora, load_model
 from tunedeck_trainer.pipe import Command, Failed, Finished, FromChild, PhaseChanged, PointMade, Stopped
+from tunedeck_trainer.tokenizer_loading import load_tokenizer
 
 SETTINGS = Hyperparameters(
     max_steps=6, batch_size=4, gradient_accumulation_steps=2, eval_steps=2, learning_rate=1e-2

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.hyperparameters import Hyperparameters
@@ -50,19 +50,6 @@ def prepare_model(folder: Path, settings: Hyperparameters, compute: torch.dtype)
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
         return add_lora(model, settings)
     return add_lora(load_model(folder, weight_dtype(settings, compute)), settings)
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a model folder, with a token for padding."""
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise RunFailed(
-            FailureCode.MODEL_NOT_FOUND, f"The model's tokenizer cannot be loaded: {error}"
-        ) from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def load_model(folder: Path, dtype: torch.dtype, **options: Any) -> Any:

@@ -23,11 +23,12 @@ from tunedeck_trainer.environment import environment
 from tunedeck_trainer.failures import Cancelled, Paused
 from tunedeck_trainer.loop import Points, Tell, TokenTrainer
 from tunedeck_trainer.memory_use import MemoryUse
-from tunedeck_trainer.model_loading import check_method, load_tokenizer, prepare_model
+from tunedeck_trainer.model_loading import check_method, prepare_model
 from tunedeck_trainer.pipe import TUNED_FOLDER, PhaseChanged, Resumed, Spec, Wishes
 from tunedeck_trainer.precision import compute_dtype
 from tunedeck_trainer.probing import Probe, compute_activations_again
 from tunedeck_trainer.stop_after import StopAfter
+from tunedeck_trainer.tokenizer_loading import load_tokenizer
 from tunedeck_trainer.training_record import LOG, read_points
 from tunedeck_trainer.tuned_files import Trained, save_record, save_tuned
 
