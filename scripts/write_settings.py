@@ -46,7 +46,7 @@ OTHERS = (
     Setting(
         "TUNEDECK_API_KEY", "", "The `tunedeck` command's: the key that it sends, where one is asked for."
     ),
-    Setting("HF_TOKEN", "", "huggingface_hub's own: opens gated models."),
+    Setting("HF_TOKEN", "", "huggingface_hub's own: opens gated models; the trainer's pushes to the Hub."),
     Setting("HF_ENDPOINT", "https://huggingface.co", "huggingface_hub's own: where the Hub is."),
     Setting("HF_HOME", "~/.cache/huggingface", "huggingface_hub's own: where it keeps what it downloads."),
     Setting("TUNEDECK_PUBLISH", "127.0.0.1", "docker-compose.yml's: the host's address of its two ports."),

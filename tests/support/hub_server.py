@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.support.hub_uploads import Uploads
+
 ACCEPTED_TOKEN = "hf_whoHasAcceptedTheTerms"
 LONGEST_WAIT_SECONDS = 60.0
 
@@ -87,6 +89,7 @@ class HubServer:
         self.requests: list[str] = []
         self.mood = "well"
         self.over = threading.Event()
+        self.uploads = Uploads(self)
         self._server = _Listener(self)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -175,21 +178,45 @@ class _Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._respond()
 
+    def do_POST(self) -> None:
+        self._take()
+
+    def do_PUT(self) -> None:
+        self._take()
+
     def log_message(self, format: str, *args: Any) -> None:
         """Tells nobody."""
 
-    def _respond(self) -> None:
+    def _take(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        if not self._is_moody():
+            status, said = self.server.hub.uploads.take(urlsplit(self.path).path, self._token, body)
+            self._json(said, status)
+
+    def _is_moody(self) -> bool:
+        """Whether the server's mood has answered."""
         hub = self.server.hub
         hub.requests.append(f"{self.command} {self.path}")
         if hub.mood == "slow":
             hub.over.wait(LONGEST_WAIT_SECONDS)
         if hub.mood == "broken":
             self._send(200, b"<html>Please sign in to this network.</html>", {"Content-Type": "text/html"})
+        return hub.mood == "broken"
+
+    @property
+    def _token(self) -> str:
+        return self.headers.get("Authorization", "").removeprefix("Bearer ")
+
+    def _respond(self) -> None:
+        if self._is_moody():
             return
         address = urlsplit(self.path)
         query = parse_qs(address.query)
         parts = [unquote(part) for part in address.path.strip("/").split("/")]
-        if parts[:2] != ["api", "models"]:
+        if parts == ["api", "whoami-v2"]:
+            status, said = self.server.hub.uploads.whoami(self._token)
+            self._json(said, status)
+        elif parts[:2] != ["api", "models"]:
             self._file(parts)
         elif len(parts) == 2:
             self._search(query)
@@ -257,7 +284,7 @@ class _Answers(BaseHTTPRequestHandler):
 
     def _gate(self, model: HubModel) -> bool:
         """Refuse who has no token that has accepted the terms; whether it was refused."""
-        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        token = self._token
         if not model.gated or token == ACCEPTED_TOKEN:
             return False
         sentence = f"Access to model {model.id} is restricted."
@@ -268,8 +295,8 @@ class _Answers(BaseHTTPRequestHandler):
         named = {"X-Error-Code": code, "X-Error-Message": message, **(headers or {})}
         self._send(status, json.dumps({"error": message}).encode(), named)
 
-    def _json(self, body: Any) -> None:
-        self._send(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    def _json(self, body: Any, status: int = 200) -> None:
+        self._send(status, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)

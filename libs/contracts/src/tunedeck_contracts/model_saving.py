@@ -98,6 +98,7 @@ class PushProblem(StrEnum):
 
     NO_TOKEN = "no_token"
     REFUSED = "refused"
+    IS_PUBLIC = "is_public"
     HUB_UNAVAILABLE = "hub_unavailable"
     FILES_GONE = "files_gone"
     TIMED_OUT = "timed_out"
@@ -108,6 +109,7 @@ PUSH_HINTS: dict[PushProblem, str] = {
     PushProblem.NO_TOKEN: "Set HF_TOKEN for the trainer to a token that may write, and push again.",
     PushProblem.REFUSED: "Give the trainer an HF_TOKEN that may write to this repository, or push to another "
     "`modelName`.",
+    PushProblem.IS_PUBLIC: "Push with `makePublic`, or to another `modelName`.",
     PushProblem.HUB_UNAVAILABLE: "Check the trainer's way to the Hub (HF_ENDPOINT), and push again.",
     PushProblem.FILES_GONE: "Train the job again: its files are not where they were stored.",
     PushProblem.TIMED_OUT: "Push again; TUNEDECK_PUSH_SECONDS of the trainer gives it more time.",

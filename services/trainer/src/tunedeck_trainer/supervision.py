@@ -17,6 +17,7 @@ from tunedeck_contracts.runs import Outcome, Report, Run
 from tunedeck_trainer import artifacts
 from tunedeck_trainer.checkpoint_store import CheckpointStore
 from tunedeck_trainer.delivery import Delivery
+from tunedeck_trainer.hub_pushes import token_problem
 from tunedeck_trainer.pipe import TUNED_FOLDER
 from tunedeck_trainer.reporting import FencedOut, report
 from tunedeck_trainer.spool import Spool
@@ -60,6 +61,8 @@ class Supervision:
             source=f"/trainer/{self._around.trainer_id}",
         )
         telling = Telling(self._run, spool, delivery, self._around.hardware)
+        if self._run.model_saving.push_to_hub and (problem := token_problem()) is not None:
+            telling.line("warning", problem)
         checkpoints = CheckpointStore(self._run, self._around, self._folder)
         training = Training(self._run, self._around, self._folder, telling, checkpoints)
         try:

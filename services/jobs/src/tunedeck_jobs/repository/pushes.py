@@ -44,10 +44,14 @@ class PushRepository:
         )
 
     async def claim(self, worker: str, seconds: float) -> tuple[JobRecord, int] | None:
-        """The push that waits longest, or whose trainer was not heard of in its time; with its claim."""
+        """The push that waits longest, or that was given up; with its claim.
+
+        A worker does one at a time: when it asks again, it has given up what it had.
+        """
+        late: Document = {"$expr": {"$lt": ["$hub_push.until", "$$NOW"]}}
         abandoned: Document = {
             "hub_push.state": PushState.PUSHING.value,
-            "$expr": {"$lt": ["$hub_push.until", "$$NOW"]},
+            "$or": [{"hub_push.worker": worker}, late],
         }
         claimed = {
             "hub_push.state": PushState.PUSHING.value,
