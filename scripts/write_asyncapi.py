@@ -81,7 +81,8 @@ class Service:
 
     def event(self, channel: EventChannel, action: str) -> None:
         """An event of a stream, as a CloudEvent in binary mode."""
-        described = f"{channel.description} Kept by the stream {channel.stream.name}."
+        kept = f"Kept by the stream {channel.stream.name}." if channel.stream else "Kept by nobody."
+        described = f"{channel.description} {kept}"
         self._channel(channel.name, channel.address, [channel.message], described)
         if "{" in channel.address:
             parameter = channel.address.partition("{")[2].rstrip("}")

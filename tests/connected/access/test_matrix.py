@@ -57,6 +57,7 @@ NEEDED = {
     "POST /api/jobs/{uid}/retry": WRITE,
     "GET /api/jobs/{uid}/events": READ,
     "GET /api/jobs/{uid}/checkpoints": READ,
+    "POST /api/jobs/{uid}/generate": WRITE,
     "GET /api/jobs/{uid}/logs": READ,
     "GET /api/jobs/{uid}/artifacts/{path}": READ,
     "GET /api/training/losses": READ,

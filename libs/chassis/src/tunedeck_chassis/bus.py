@@ -166,6 +166,30 @@ class Bus:
         except (TimeoutError, NatsError, OSError) as error:
             raise Unavailable(f"NATS did not acknowledge an event: {type(error).__name__}.") from error
 
+    async def tell(self, event: Event, unheard: str) -> None:
+        """Tell an event to who listens on its subject now; nobody keeps it, and nothing is waited for.
+
+        Where nobody listens, NATS says so on the subject `unheard`: one of `when_unheard`.
+
+        Raises:
+            Unavailable: NATS is away, and no more can be held back for it.
+        """
+        try:
+            await self._broker.connection.publish(
+                event.subject, event.data, reply=unheard, headers=event.headers(correlation_id())
+            )
+        except (NatsError, OSError) as error:
+            raise Unavailable(f"NATS does not take an event: {type(error).__name__}.") from error
+
+    async def when_unheard(self, callback: Callable[[], None]) -> tuple[str, Subscription]:
+        """A subject for `tell`, and what ends it; `callback` is called for each event that nobody heard."""
+        subject = self._broker.connection.new_inbox()
+
+        async def on_status(_: Msg) -> None:
+            callback()
+
+        return subject, await self._broker.connection.subscribe(subject, cb=on_status)
+
     async def last(self, stream: Stream, subject: str) -> bytes | None:
         """The body of the newest message that a stream keeps of a subject, or None.
 

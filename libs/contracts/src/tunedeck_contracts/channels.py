@@ -5,7 +5,7 @@ The table of requests is `rpc.py`. AsyncAPI documents are made of both.
 
 from dataclasses import dataclass
 
-from tunedeck_contracts import events, subjects, telemetry, training
+from tunedeck_contracts import events, generation, subjects, telemetry, training
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.streams import DLQ, JOBS, TRAINING, Stream
 
@@ -14,11 +14,14 @@ SERVICES = ("gateway", "catalog", "jobs", "telemetry", "trainer")
 
 @dataclass(frozen=True)
 class EventChannel:
-    """One kind of event. `address` has its parameter in braces, as AsyncAPI writes it."""
+    """One kind of event. `address` has its parameter in braces, as AsyncAPI writes it.
+
+    Without a stream it goes over a core subject: who listens now hears it, and nobody keeps it.
+    """
 
     name: str
     address: str
-    stream: Stream
+    stream: Stream | None
     message: type[Message]
     senders: tuple[str, ...]
     receivers: tuple[str, ...]
@@ -63,6 +66,15 @@ EVENT_CHANNELS = (
         "A sample of the hardware; an idle trainer tells its host's under its own id.",
     ),
     _training(subjects.TrainingKind.LOG, training.LogRecorded, "A line of a run's log."),
+    EventChannel(
+        name="generation",
+        address=subjects.GENERATION_EVENTS.replace("*", "{stream_id}"),
+        stream=None,
+        message=generation.GenerationEvent,
+        senders=("trainer",),
+        receivers=("gateway",),
+        description="An answer of a model, token by token, to who has asked for it.",
+    ),
     EventChannel(
         name="dead_letter",
         address=subjects.DEAD_LETTERS.replace("*", "{service}"),

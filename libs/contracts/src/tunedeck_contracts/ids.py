@@ -39,6 +39,11 @@ def new_upload_uid() -> str:
     return _new_base36_uid("upload")
 
 
+def new_stream_id() -> str:
+    """`generation_<milliseconds>_<16 hex digits>`."""
+    return f"generation_{_milliseconds()}_{secrets.token_hex(8)}"
+
+
 def new_session_id(created_at: datetime) -> str:
     """`session_<milliseconds>`, of the moment it was created."""
     return f"session_{round(created_at.timestamp() * 1000)}"

@@ -65,16 +65,21 @@ def _of_service(service: str) -> Permissions:
         for subject in stream.subjects
         if any(_matches(subject, one.address) for one in EVENT_CHANNELS if service in one.receivers)
     ]
+    live = [
+        _address(one.address, service)
+        for one in EVENT_CHANNELS
+        if one.stream is None and service in one.receivers
+    ]
     # The queue group is part of it: nobody listens beside those who answer.
     answered = [f"{subjects.requests_of(service)} {service}"] if service in ASKED else []
     return Permissions(
         publish=tuple(publish),
-        subscribe=(f"{inbox(service)}.>", *answered, *heard),
+        subscribe=(f"{inbox(service)}.>", *answered, *heard, *live),
     )
 
 
 def _heard(service: str) -> list[Stream]:
-    return [one.stream for one in EVENT_CHANNELS if service in one.receivers]
+    return [one.stream for one in EVENT_CHANNELS if one.stream is not None and service in one.receivers]
 
 
 def _inspecting() -> list[str]:

@@ -1,8 +1,12 @@
-"""What a job would train, for a trainer that answers about it without running it."""
+"""What a job would train, or has trained, for a trainer that answers about it without running it."""
+
+from pydantic import Field
 
 from tunedeck_contracts.datasets import ResolvedDataset
 from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_contracts.jobs import Status
 from tunedeck_contracts.message import Message
+from tunedeck_contracts.model_saving import StoredArtifact
 from tunedeck_contracts.models import ResolvedModel
 
 
@@ -19,3 +23,7 @@ class Plan(Message):
     model: ResolvedModel
     dataset: ResolvedDataset
     hyperparameters: Hyperparameters
+    status: Status
+    artifacts: list[StoredArtifact] = Field(
+        default=[], description="The files of its tuned model; empty while there are none."
+    )

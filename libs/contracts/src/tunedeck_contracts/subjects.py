@@ -1,7 +1,8 @@
 """Every subject on the bus. Nobody types one anywhere else; a test looks.
 
 Requests: `rpc.<service>.<noun>.<verb>`, outside every stream (see `rpc.py`).
-Events: `job.event.<uid>` and `training.<kind>.<uid>`, kept by streams.
+Events: `job.event.<uid>` and `training.<kind>.<uid>`, kept by streams; `generation.<stream id>`, kept by
+nobody.
 """
 
 from enum import StrEnum
@@ -14,6 +15,7 @@ JOB_START = "job.start"
 JOB_EVENTS = "job.event.*"
 TRAINING_EVENTS = "training.*.*"
 DEAD_LETTERS = "dlq.*"
+GENERATION_EVENTS = "generation.*"
 
 
 class TrainingKind(StrEnum):
@@ -53,6 +55,11 @@ def training_event(kind: TrainingKind, uid: str) -> str:
 def training_events_of(uid: str) -> str:
     """A wildcard for every kind of point of one job."""
     return f"training.*.{_token(uid)}"
+
+
+def generation_event(stream_id: str) -> str:
+    """Where the tokens of one answer are told, to who listens now."""
+    return f"generation.{_token(stream_id)}"
 
 
 def inbox(user: str) -> str:

@@ -59,7 +59,7 @@ def respond(gateway: Gateway, reply: RawReply) -> Response:
 
 def retry_header(status: int) -> dict[str, str]:
     """When to come again, for an answer that says so."""
-    return {"Retry-After": RETRY_AFTER_SECONDS} if status == 503 else {}
+    return {"Retry-After": RETRY_AFTER_SECONDS} if status in (429, 503) else {}
 
 
 def error_response(reply: ErrorReply) -> Response:

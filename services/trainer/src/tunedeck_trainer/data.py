@@ -121,8 +121,7 @@ def encode(row: Row, tokenizer: Any, max_length: int) -> Example:
     Question and answer are tokenized apart, as they are when the tuned model is asked.
     """
     prompt, answer = chat_texts(row, tokenizer)
-    templated = tokenizer.chat_template is not None
-    prompt_ids = list(tokenizer(prompt, add_special_tokens=not templated)["input_ids"])
+    prompt_ids = prompt_tokens(prompt, tokenizer)
     answer_ids = list(tokenizer(answer, add_special_tokens=False)["input_ids"])
     input_ids = prompt_ids + answer_ids
     labels = [IGNORED] * len(prompt_ids) + answer_ids
@@ -132,16 +131,28 @@ def encode(row: Row, tokenizer: Any, max_length: int) -> Example:
 def chat_texts(row: Row, tokenizer: Any) -> tuple[str, str]:
     """The question up to where the model speaks, and the answer up to the token that ends its turn."""
     end = tokenizer.eos_token or ""
-    if tokenizer.chat_template is None:
-        return f"{row.input}\n", row.output + end
     question = [{"role": "user", "content": row.input}]
+    prompt = prompt_text(question, tokenizer)
+    if tokenizer.chat_template is None:
+        return prompt, row.output + end
     answered = [*question, {"role": "assistant", "content": row.output}]
-    prompt = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
     whole = tokenizer.apply_chat_template(answered, tokenize=False)
     if not whole.startswith(prompt):
         return prompt, row.output + end
     answer = whole[len(prompt) :]
     return prompt, answer.rstrip() if end and answer.rstrip().endswith(end) else answer
+
+
+def prompt_text(messages: Sequence[dict[str, str]], tokenizer: Any) -> str:
+    """A conversation up to where the model speaks; without a chat template, one question in a plain form."""
+    if tokenizer.chat_template is None:
+        return f"{messages[-1]['content']}\n"
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+
+def prompt_tokens(prompt: str, tokenizer: Any) -> list[int]:
+    """What the model reads of a prompt; a chat template has written the special tokens already."""
+    return list(tokenizer(prompt, add_special_tokens=tokenizer.chat_template is None)["input_ids"])
 
 
 def split(rows: Sequence[Row], settings: Hyperparameters) -> tuple[list[Row], list[Row]]:

@@ -1,5 +1,6 @@
 """Whether a killed process was killed because there was no memory left."""
 
+import contextlib
 from pathlib import Path
 
 import psutil
@@ -51,6 +52,17 @@ def cgroup_limit() -> int:
         except (OSError, ValueError):
             continue
     return _NO_LIMIT
+
+
+def free_bytes() -> int:
+    """Bytes that a new process may take here, by the machine and by this container's limit."""
+    free = int(psutil.virtual_memory().available)
+    for name in ("memory.current", "memory/memory.usage_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            # What the kernel keeps of files goes when a process needs it.
+            used = int((_CGROUP / name).read_text()) - _counter(_CGROUP / "memory.stat", "inactive_file")
+            return min(free, max(0, cgroup_limit() - used))
+    return free
 
 
 def _counter(file: Path, name: str) -> int:

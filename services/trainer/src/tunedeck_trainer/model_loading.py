@@ -52,6 +52,18 @@ def prepare_model(folder: Path, settings: Hyperparameters, compute: torch.dtype)
     return add_lora(load_model(folder, weight_dtype(settings, compute)), settings)
 
 
+def load_frozen(folder: Path, settings: Hyperparameters, compute: torch.dtype, on_gpu: bool) -> Any:
+    """The model to be asked and not trained: of qlora in 4 bits, where this device can.
+
+    Raises:
+        RunFailed: it cannot be loaded.
+    """
+    if settings.method == "qlora" and on_gpu and find_spec("bitsandbytes") is not None:
+        return load_model(folder, compute, quantization_config=_four_bits(compute), device_map={"": 0})
+    model = load_model(folder, compute)
+    return model.to("cuda") if on_gpu else model
+
+
 def load_model(folder: Path, dtype: torch.dtype, **options: Any) -> Any:
     """The causal language model of a folder, from safetensors alone."""
     try:
@@ -74,6 +86,8 @@ def add_lora(model: Any, settings: Hyperparameters) -> Any:
         r=settings.lora_r,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
+        use_rslora=settings.use_rslora,
+        use_dora=settings.use_dora,
         target_modules=settings.target_modules,
     )
     try:

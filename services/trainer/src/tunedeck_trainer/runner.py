@@ -73,7 +73,8 @@ class Runner:
         reached("trainer.run_noted")
         self.busy = True
         try:
-            await Supervision(run, self._around).supervise()
+            async with self._around.turn.training():
+                await Supervision(run, self._around).supervise()
             log.info("run_ended", job=run.job_uid, fence=run.fence)
         except FencedOut as error:
             log.warning("fenced_out", job=run.job_uid, fence=run.fence, reason=str(error))

@@ -1,9 +1,10 @@
 """What every run of a trainer uses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_chassis.bus import Bus
+from tunedeck_trainer.device_turn import DeviceTurn
 from tunedeck_trainer.hardware import Hardware
 from tunedeck_trainer.settings import TrainerSettings
 
@@ -18,3 +19,4 @@ class Surroundings:
     bus: Bus
     blobs: BlobStore
     hardware: Hardware
+    turn: DeviceTurn = field(default_factory=DeviceTurn)

@@ -7,6 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from tunedeck_contracts import rpc
 from tunedeck_contracts.checkpoints import ListCheckpoints
+from tunedeck_contracts.generation import GenerateText
 from tunedeck_contracts.ids import checked_id
 from tunedeck_contracts.job_changes import (
     CancelJob,
@@ -33,6 +34,7 @@ from tunedeck_contracts.model_saving import GetArtifact, PushModel, PushOptions
 from tunedeck_contracts.telemetry import ListLogs
 from tunedeck_gateway.bridge import Gateway, answer, documented, gateway_of, taking_in
 from tunedeck_gateway.openapi import error_responses
+from tunedeck_gateway.token_stream import stream_answer
 
 router = APIRouter(prefix="/api/jobs", tags=["Jobs"])
 Here = Annotated[Gateway, Depends(gateway_of)]
@@ -188,6 +190,28 @@ async def list_job_events(gateway: Here, uid: Uid) -> Response:
 async def list_checkpoints(gateway: Here, uid: Uid) -> Response:
     """What the job can be resumed or retried from, newest first."""
     return await answer(gateway, rpc.CHECKPOINT_LIST, ListCheckpoints(uid=checked_id("job", uid)))
+
+
+@router.post(
+    "/{uid}/generate",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Server-Sent Events. `queued`, a `QueuePosition`, while the request waits; "
+            "`token`, a `GeneratedToken`, for each token; then `end`, a `GenerationEnd`, or `error`, an "
+            "`ErrorReply`. Comments come in between, so that no proxy takes the stream for dead.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        **error_responses(404, 409, 503),
+    },
+)
+async def generate_text(gateway: Here, uid: Uid, asked: GenerateText) -> Response:
+    """Have the tuned model answer, or its base, token by token; who goes away ends the answer.
+
+    Base and tuned model read the question in the form of the training rows. A model answers one question at a
+    time; where all places are taken, 429.
+    """
+    return await stream_answer(gateway, checked_id("job", uid), asked)
 
 
 @router.get("/{uid}/logs", **documented(rpc.LOG_LIST, 404))
