@@ -24,6 +24,8 @@ NAMES = {
     "lora_r",
     "lora_alpha",
     "lora_dropout",
+    "use_rslora",
+    "use_dora",
     "target_modules",
     "method",
     "precision",
@@ -61,6 +63,8 @@ settings = st.builds(
     weight_decay=st.floats(0, 1),
     max_grad_norm=st.floats(1e-8, 1000, exclude_min=True),
     lora_dropout=st.floats(0, 1, exclude_max=True),
+    use_rslora=st.booleans(),
+    use_dora=st.booleans(),
     validation_split=st.floats(0, 1, exclude_min=True, exclude_max=True),
     target_modules=st.just("all-linear")
     | st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=500)
@@ -125,6 +129,8 @@ def test_a_foreign_uid_is_none_and_never_an_error(uid: str) -> None:
         {"optimizer": "adam"},
         {"precision": "fp8"},
         {"method": "dora"},
+        {"use_dora": 1},
+        {"use_rslora": "true"},
         {"save_steps": 0},
         {"early_stopping_patience": 0},
         {"target_modules": []},
@@ -161,4 +167,6 @@ def test_every_wrong_field_is_reported_at_once() -> None:
 def test_what_changes_nothing_in_a_run_is_said() -> None:
     assert unheeded(Hyperparameters(lora_r=4, early_stopping_patience=2)) == []
     assert [one.partition(":")[0] for one in unheeded(Hyperparameters(method="full", lora_r=4))] == ["lora_r"]
-    assert unheeded(Hyperparameters(save_steps=10)) == []
+    both = Hyperparameters(method="full", use_rslora=True, use_dora=True)
+    assert [one.partition(":")[0] for one in unheeded(both)] == ["use_rslora", "use_dora"]
+    assert unheeded(Hyperparameters(save_steps=10, use_rslora=True, use_dora=True)) == []

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.unit.trainer.child_runs import a_run, write_rows
 from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_contracts.jobs import Result
 from tunedeck_trainer.checkpoint_files import WEIGHTS
 from tunedeck_trainer.pipe import CheckpointWritten, FromChild, PointMade, Spec, Wishes, decode
 
@@ -50,6 +51,11 @@ class Trained:
         [file] = (self.folder / "tuned").glob("*model.safetensors")
         return hashlib.sha256(file.read_bytes()).hexdigest()
 
+    @property
+    def result(self) -> Result:
+        """What a run that has ended achieved."""
+        return Result.model_validate_json((self.folder / "result.json").read_bytes())
+
     def checkpoint(self, step: int) -> Path:
         """The folder of one, which is there."""
         folder = self.folder / "checkpoints" / str(step)
@@ -62,6 +68,7 @@ def trained(
     models_dir: Path,
     settings: Hyperparameters,
     *,
+    model: str = GPT2,
     resume: Path | None = None,
     killed_after: int | None = None,
 ) -> Trained:
@@ -69,7 +76,7 @@ def trained(
     folder.mkdir(parents=True)
     write_rows(folder / "rows.jsonl", 26)
     spec = Spec(
-        run=a_run(settings, GPT2),
+        run=a_run(settings, model),
         models_dir=models_dir,
         rows_file=folder / "rows.jsonl",
         device="cpu",
@@ -95,4 +102,5 @@ def _train(folder: Path, spec: Spec, killed_after: int | None) -> None:
             if is_written or is_last:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        fine_tune(spec, folder, tell, Wishes())
+        result = fine_tune(spec, folder, tell, Wishes())
+        (folder / "result.json").write_bytes(result.to_json())

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, TrainerControl, TrainerState
 
@@ -18,11 +19,14 @@ from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Result
 from tunedeck_contracts.training import LossPoint
+from tunedeck_trainer import data
 from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.loop import Points
-from tunedeck_trainer.model_loading import check_method
+from tunedeck_trainer.model_loading import add_lora, check_method, load_model
 from tunedeck_trainer.pipe import FromChild, PointMade, Spec, Wishes
 from tunedeck_trainer.recipe import fine_tune
+from tunedeck_trainer.token_loss import can_skip_questions
+from tunedeck_trainer.tokenizer_loading import load_tokenizer
 
 SETTINGS = Hyperparameters(max_steps=4, batch_size=4, eval_steps=2, learning_rate=1e-2)
 
@@ -81,6 +85,47 @@ def test_the_method_full_trains_the_models_own_weights(models_dir: Path, tmp_pat
     configuration = (trained.folder / "config.json").read_text()
     assert str(models_dir) not in configuration
     assert json.loads(configuration)["use_cache"] is True
+
+
+def test_rslora_scales_by_the_root_of_the_rank(models_dir: Path, tmp_path: Path) -> None:
+    losses = {}
+    for name, fields in {
+        "rslora": {"lora_r": 4, "lora_alpha": 8, "use_rslora": True},
+        "as much by alpha": {"lora_r": 4, "lora_alpha": 16},
+        "less": {"lora_r": 4, "lora_alpha": 8},
+    }.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        losses[name] = [point.train_loss for point in Trained(folder, models_dir, changed(**fields)).points]
+    assert losses["rslora"] == losses["as much by alpha"] != losses["less"]
+
+
+@pytest.mark.parametrize("use_rslora", [False, True])
+def test_dora_trains_lengths_beside_directions_and_its_adapter_is_read_back(
+    models_dir: Path, tmp_path: Path, use_rslora: bool
+) -> None:
+    trained = Trained(tmp_path, models_dir, changed(use_dora=True, use_rslora=use_rslora))
+    lengths = {name: one for name, one in trained.weights().items() if "lora_magnitude_vector" in name}
+    base = load_file(models_dir / MODEL / "model.safetensors")
+    assert len(lengths) == 14
+    for name, length in lengths.items():
+        module = name.removeprefix("base_model.model.").removesuffix(".lora_magnitude_vector")
+        assert not torch.allclose(length, base[f"{module}.weight"].norm(dim=1)), name
+    tuned = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(models_dir / MODEL), trained.folder
+    )
+    loss = validation_loss(tuned, models_dir, tmp_path)
+    assert loss == pytest.approx(trained.result.validation_loss_after, rel=1e-4)
+    made = add_lora(load_model(models_dir / MODEL, torch.float32), changed(use_dora=True))
+    assert can_skip_questions(made, _batch(models_dir, tmp_path))
+    assert can_skip_questions(tuned, _batch(models_dir, tmp_path))
+
+
+def _batch(models_dir: Path, folder: Path) -> dict[str, torch.Tensor]:
+    tokenizer = load_tokenizer(models_dir / MODEL)
+    rows = data.prepare(folder / "rows.jsonl", tokenizer, SETTINGS).train
+    taken = [{"input_ids": row.input_ids, "labels": row.labels} for row in rows]
+    return data.collate(taken, tokenizer.pad_token_id)
 
 
 def test_each_optimizer_makes_steps_of_its_own(models_dir: Path, tmp_path: Path) -> None:
@@ -168,7 +213,9 @@ def test_training_ends_early_when_the_validation_loss_does_not_fall(
     assert 4 <= steps[-1] < 40
     assert trained.made[-1].total_steps == steps[-1]
     assert {one.total_steps for one in trained.made[:-1]} == {40}
-    assert trained.result.validation_loss_after == trained.points[-1].validation_loss
+    evaluated = [point.validation_loss for point in trained.points[1::2]]
+    assert trained.result.validation_loss_last == evaluated[-1]
+    assert trained.result.validation_loss_after == min(evaluated)
     lines = [line for line in caplog.messages if "Stopped early" in line]
     assert [f"after step {steps[-1]} of 40: 2 evaluations" in line for line in lines] == [True]
 

@@ -17,7 +17,8 @@ class Checkpoint(Message):
     """The state of a run after one optimizer step.
 
     The blob is a tar archive: weights, optimizer, scheduler, random states, position in the rows, every loss
-    point up to the step, and a manifest with the hash of each file.
+    point up to the step, the weights with the lowest validation loss so far, and a manifest with the hash of
+    each file.
     """
 
     step: int = Field(ge=1, description="Optimizer steps done.")
@@ -25,7 +26,8 @@ class Checkpoint(Message):
     fence: int = Field(description="Of the run that wrote it.")
     blob: StoredBlob
     validation_loss: float | None = Field(
-        default=None, description="The newest evaluation's, in nats a trained token; null before the first."
+        default=None,
+        description="The newest evaluation's, in nats a trained token; null before the first after a step.",
     )
     created_at: Timestamp
 
@@ -55,3 +57,8 @@ class CheckpointList(Message):
     """The registered checkpoints of a job, newest first."""
 
     checkpoints: list[Checkpoint]
+    best_step: int | None = Field(
+        default=None,
+        description="The step of the one with the lowest validation loss, which is never removed to make room "
+        "for newer ones; null while none has one.",
+    )

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     Field,
     Strict,
+    StrictBool,
     StrictInt,
     ValidationError,
     ValidatorFunctionWrapHandler,
@@ -70,10 +71,23 @@ class Hyperparameters(Message):
     )
     lora_r: StrictInt = Field(default=8, ge=1, le=512, description="LoRA rank.")
     lora_alpha: StrictInt = Field(
-        default=16, ge=1, le=2048, description="LoRA scale; updates are scaled by alpha / r."
+        default=16,
+        ge=1,
+        le=2048,
+        description="LoRA scale; updates are scaled by alpha / r, with use_rslora by alpha / sqrt(r).",
     )
     lora_dropout: Number = Field(
         default=0.0, ge=0, lt=1, description="Dropout on the input of the LoRA matrices."
+    )
+    use_rslora: StrictBool = Field(
+        default=False,
+        description="Rank-stabilised LoRA: updates are scaled by lora_alpha / sqrt(lora_r), so that a higher "
+        "rank does not learn more slowly. A learning rate that was found without it is too high with it.",
+    )
+    use_dora: StrictBool = Field(
+        default=False,
+        description="DoRA: the length of each weight's columns is trained beside their direction, which LoRA "
+        "changes. Often better at low ranks, and slower.",
     )
     target_modules: ModulePattern | Annotated[list[ModuleName], Field(min_length=1, max_length=20)] = Field(
         default="all-linear",
@@ -116,8 +130,8 @@ class Hyperparameters(Message):
         default=None,
         ge=1,
         le=1000,
-        description="Evaluations in a row without a lower validation loss after which training ends; the "
-        "weights are those of the last step. Null: it never ends early.",
+        description="Evaluations in a row without a lower validation loss after which training ends. The "
+        "tuned model is of the step with the lowest one, here as always. Null: it never ends early.",
     )
 
     @field_validator("target_modules", mode="wrap")
@@ -156,7 +170,7 @@ class ChosenHyperparameters(Hyperparameters):
         return (base or Hyperparameters()).model_copy(update=self.model_dump(include=self.given))
 
 
-_LORA_ALONE = ("lora_r", "lora_alpha", "lora_dropout", "target_modules")
+_LORA_ALONE = ("lora_r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "target_modules")
 
 
 def unheeded(settings: Hyperparameters) -> list[str]:

@@ -86,12 +86,17 @@ def retained(known: Sequence[Checkpoint], new: Checkpoint) -> tuple[list[Checkpo
     """
     before = sorted((one for one in known if one.step < new.step), key=lambda one: one.step, reverse=True)
     kept = [new, *before][:KEPT]
-    judged = [one for one in [new, *before] if one.validation_loss is not None]
-    best = min(judged, key=lambda one: (one.validation_loss, one.step), default=None)
+    best = best_of([new, *before])
     if best is not None and best not in kept:
         kept.append(best)
     names = {one.blob.id for one in kept}
     return kept, [one.blob.id for one in known if one.blob.id not in names]
+
+
+def best_of(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
+    """The one with the lowest validation loss, of several the earliest, or None while none has one."""
+    judged = [one for one in checkpoints if one.validation_loss is not None]
+    return min(judged, key=lambda one: (one.validation_loss, one.step), default=None)
 
 
 def _is_run_of(record: JobRecord | None, request: RegisterCheckpoint) -> TypeGuard[JobRecord]:

@@ -15,11 +15,13 @@ from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.jobs import Phase
 from tunedeck_contracts.message import utc_now
 from tunedeck_contracts.training import LossPoint
-from tunedeck_trainer.checkpointing import Checkpoints, Progress, load_weights
+from tunedeck_trainer.checkpoint_files import WEIGHTS
+from tunedeck_trainer.checkpointing import Checkpoints, Progress
 from tunedeck_trainer.failures import Cancelled, RunFailed
 from tunedeck_trainer.order import EpochOrder
 from tunedeck_trainer.pipe import FromChild, PhaseChanged, PointMade
 from tunedeck_trainer.token_loss import answer_loss_sum, can_skip_questions, count_targets, whole_loss_sum
+from tunedeck_trainer.trained_weights import load_weights
 
 log = logging.getLogger("tunedeck")
 
@@ -52,7 +54,9 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
         self.trained_tokens = 0
 
     def _chosen_loss(self) -> Callable[[Any, dict[str, torch.Tensor]], torch.Tensor]:
-        sample = self._prepare_inputs(next(iter(self.get_eval_dataloader())))
+        # One row, that it fits wherever anything does.
+        batch = self.data_collator([self.eval_dataset[0]])
+        sample = self._prepare_inputs(batch)
         return answer_loss_sum if can_skip_questions(self.model, sample) else whole_loss_sum
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
@@ -65,7 +69,7 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
             self._checkpoints.write(self, self._points.progress)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_weights(Path(resume_from_checkpoint), self.model)
+        load_weights(Path(resume_from_checkpoint) / WEIGHTS, self.model)
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> int:
         return max(1, sum(count_targets(batch) for batch in batch_samples))

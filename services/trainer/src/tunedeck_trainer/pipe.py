@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from tunedeck_contracts.estimates import Probed
 from tunedeck_contracts.failures import Failure
 from tunedeck_contracts.jobs import Phase, Result, Wanted
 from tunedeck_contracts.message import Message, Timestamp
@@ -58,8 +59,17 @@ class CheckpointWritten(Message):
     kind: Literal["checkpoint"] = "checkpoint"
     step: int
     iteration: int
-    validation_loss: float
+    validation_loss: float | None = Field(
+        description="The newest evaluation's; null before the first after a step."
+    )
     created_at: Timestamp
+
+
+class RunProbed(Message):
+    """The probe found what the run will take, and how its batches fit."""
+
+    kind: Literal["probed"] = "probed"
+    probed: Probed
 
 
 class Resumed(Message):
@@ -97,7 +107,15 @@ class Failed(Message):
 
 
 FromChild = (
-    PhaseChanged | PointMade | CheckpointWritten | Resumed | CheckpointRefused | Stopped | Finished | Failed
+    PhaseChanged
+    | RunProbed
+    | PointMade
+    | CheckpointWritten
+    | Resumed
+    | CheckpointRefused
+    | Stopped
+    | Finished
+    | Failed
 )
 
 _FROM_CHILD: TypeAdapter[FromChild] = TypeAdapter(Annotated[FromChild, Field(discriminator="kind")])
