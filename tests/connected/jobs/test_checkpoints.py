@@ -72,8 +72,9 @@ async def test_what_a_job_names_no_more_is_removed_and_the_best_and_newest_stay(
     uid, fence = await service.running()
     made = [await service.checkpoint(uid, fence, step, loss) for step, loss in ((1, 1.0), (2, 2.0), (3, 3.0))]
     made.append(await service.checkpoint(uid, fence, 4, 4.0))
-    listed = (await service.jobs.checkpoints(uid)).checkpoints
-    assert [one.step for one in listed] == [4, 3, 1]
+    listed = await service.jobs.checkpoints(uid)
+    assert [one.step for one in listed.checkpoints] == [4, 3, 1]
+    assert listed.best_step == 1
     assert await service.checkpoints.let_go() == 1
     assert [await service.file_of(one) for one in made] == ["kept", "gone", "kept", "kept"]
     await service.queue.report(report(uid, fence))

@@ -147,8 +147,9 @@ async def test_a_job_is_paused_resumed_rescheduled_and_tried_again(
         assert (await http.patch(job, json=wrong)).status_code == 422, wrong
     assert (await http.post(f"{job}/retry")).status_code == 409
     assert (await http.post(f"{job}/cancel")).json()["status"] == "cancelled"
-    listed = (await http.get(f"{job}/checkpoints")).json()["checkpoints"]
-    assert [one["step"] for one in listed] == [3]
+    listed = (await http.get(f"{job}/checkpoints")).json()
+    assert [one["step"] for one in listed["checkpoints"]] == [3]
+    assert listed["best_step"] is None
     again = await http.post(f"{job}/retry", json={"from_checkpoint": 3}, headers={"Idempotency-Key": "once"})
     assert (again.status_code, again.json()["job"]["retryOf"]) == (201, uid)
     same = await http.post(f"{job}/retry", json={"from_checkpoint": 3}, headers={"Idempotency-Key": "once"})

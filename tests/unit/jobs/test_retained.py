@@ -2,7 +2,7 @@
 
 from tunedeck_contracts.checkpoints import Checkpoint, StoredBlob
 from tunedeck_contracts.message import utc_now
-from tunedeck_jobs.checkpoints import retained
+from tunedeck_jobs.checkpoints import best_of, retained
 
 
 def of(step: int, loss: float | None = None, fence: int = 1) -> Checkpoint:
@@ -30,6 +30,12 @@ def test_the_best_stays_beside_them() -> None:
         [40, 30],
         ["blob_1_20", "blob_1_10"],
     )
+
+
+def test_the_best_is_the_first_with_the_lowest_loss() -> None:
+    assert best_of([of(30), of(20)]) is None
+    best = best_of([of(40), of(30, 1.0), of(20, 1.0), of(10, 2.0)])
+    assert best is not None and best.step == 20
 
 
 def test_what_a_lost_run_did_beyond_goes_with_the_new_ones_first_step() -> None:

@@ -10,7 +10,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from tests.unit.trainer.child_runs import MODEL
-from tests.unit.trainer.resume_runs import SETTINGS, Trained, trained
+from tests.unit.trainer.resume_runs import Trained, trained
 from tests.unit.trainer.test_recipe import validation_loss
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_trainer import best_weights

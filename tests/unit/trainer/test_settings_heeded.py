@@ -19,7 +19,7 @@ from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Result
 from tunedeck_contracts.training import LossPoint
-from tunedeck_trainer import data
+from tunedeck_trainer import data, recipe
 from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.loop import Points
 from tunedeck_trainer.model_loading import add_lora, check_method, load_model
@@ -150,6 +150,21 @@ def test_precision_changes_the_numbers_that_are_computed_in(models_dir: Path, tm
         assert {weight.dtype for weight in trained.weights().values()} == {torch.float32}
     assert losses["auto"] == losses["fp32"] != losses["bf16"]
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.01)
+
+
+def test_a_run_takes_the_fast_way_that_its_device_has(
+    models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_cpu = recipe.training_arguments(SETTINGS, tmp_path, on_gpu=False, compute=torch.float32)
+    assert (on_cpu.optim, on_cpu.tf32, on_cpu.gradient_checkpointing) == ("adamw_torch_fused", None, False)
+    assert load_model(models_dir / MODEL, torch.float32).config._attn_implementation == "sdpa"
+
+    # Of a GPU that is not here, what transformers would be asked for.
+    monkeypatch.setattr(recipe, "TrainingArguments", SimpleNamespace)
+    for has_tf32 in (True, False):
+        monkeypatch.setattr(recipe, "is_torch_tf32_available", lambda answer=has_tf32: answer)
+        on_gpu = recipe.training_arguments(SETTINGS, tmp_path, on_gpu=True, compute=torch.bfloat16)
+        assert (on_gpu.tf32, on_gpu.bf16, on_gpu.use_cpu) == (has_tf32 or None, True, False)
 
 
 def test_the_whole_model_computes_in_bf16_and_keeps_its_weights_in_fp32(

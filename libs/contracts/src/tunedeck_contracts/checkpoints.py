@@ -59,6 +59,6 @@ class CheckpointList(Message):
     checkpoints: list[Checkpoint]
     best_step: int | None = Field(
         default=None,
-        description="The step of the one with the lowest validation loss, which is never removed to make room "
-        "for newer ones; null while none has one.",
+        description="The step of the one with the lowest validation loss, which is never removed to make "
+        "room for newer ones; null while none has one.",
     )

@@ -102,7 +102,7 @@ class Hyperparameters(Message):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
         description="Numbers that are computed in. auto: bf16 on a GPU that has it, else fp32. fp16 needs a "
-        "GPU. Weights that are trained are kept in fp32.",
+        "GPU. Weights that are trained are kept in fp32. A GPU that has TF32 multiplies fp32 in it.",
     )
     seed: StrictInt = Field(
         default=42,

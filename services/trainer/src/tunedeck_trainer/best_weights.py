@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ class BestWeights:
         draft = self._file.with_suffix(".draft")
         try:
             save_weights(model, draft)
-            os.replace(draft, self._file)
+            draft.replace(self._file)
         finally:
             draft.unlink(missing_ok=True)
 
