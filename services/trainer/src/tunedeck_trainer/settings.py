@@ -80,21 +80,6 @@ class TrainerSettings(ServiceSettings):
         gt=0,
         description="Longest time that sending one job's files to the Hub takes.",
     )
-    generation_places: int = Field(
-        default=8,
-        ge=1,
-        description="Requests for text that are answered or wait here at once; one more is refused.",
-    )
-    generation_wait_seconds: float = Field(
-        default=600.0,
-        gt=0,
-        description="Longest wait of a request for text, for its turn and then for its model.",
-    )
-    generation_idle_seconds: float = Field(
-        default=300.0,
-        gt=0,
-        description="How long the model that answered last is kept in memory.",
-    )
     spool_bytes: int = Field(
         default=256 * 2**20,
         ge=2**16,
