@@ -55,6 +55,8 @@ NEEDED = {
     "POST /api/jobs/{uid}/resume": WRITE,
     "POST /api/jobs/{uid}/cancel": WRITE,
     "POST /api/jobs/{uid}/retry": WRITE,
+    "POST /api/jobs/{uid}/push": WRITE,
+    "GET /api/jobs/{uid}/preview": READ,
     "GET /api/jobs/{uid}/events": READ,
     "GET /api/jobs/{uid}/checkpoints": READ,
     "POST /api/jobs/{uid}/generate": WRITE,

@@ -47,6 +47,24 @@ def test_a_long_row_is_cut_and_counted(tokenizer: Any, tmp_path: Path) -> None:
     assert any("row" in warning and "6" in warning for warning in prepared.warnings)
 
 
+def test_every_row_without_a_trained_token_is_named_also_when_none_is_left(
+    tokenizer: Any, tmp_path: Path
+) -> None:
+    long = [3, *range(7, 20), 30]
+    rows = [
+        {"input": f"q{number}" + ("question " * 40 if number in long else ""), "output": "So."}
+        for number in range(1, 31)
+    ]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prepared = data.prepare(file, tokenizer, Hyperparameters(max_length=100))
+    assert prepared.untrainable_rows == long
+    assert "15 rows have no answer within max_length and are left out: rows 3, 7-19, 30." in prepared.warnings
+    with pytest.raises(RunFailed, match=r"there are 0\. 30 rows have no answer .* rows 1-30\.") as failed:
+        data.prepare(file, tokenizer, Hyperparameters(max_length=8))
+    assert failed.value.row == 1
+
+
 def test_the_split_is_seeded_and_shares_no_row() -> None:
     rows = [data.Row(n, f"q{n % 40}", "a") for n in range(60)]
     settings = Hyperparameters(validation_split=0.2)

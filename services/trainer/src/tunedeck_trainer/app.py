@@ -5,13 +5,17 @@ from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
 from tunedeck_chassis.broker import create_broker
 from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.health import health_router
-from tunedeck_trainer.handlers import listen_for_jobs
+from tunedeck_trainer import handlers
+from tunedeck_trainer.generations import Generations
 from tunedeck_trainer.hardware import Hardware
+from tunedeck_trainer.hub_pushes import HubPushes
 from tunedeck_trainer.idle import IdleReporter
 from tunedeck_trainer.journal import Journal
 from tunedeck_trainer.kept_models import KeptModels
+from tunedeck_trainer.previews import Previews
 from tunedeck_trainer.runner import Runner
 from tunedeck_trainer.settings import TrainerSettings
+from tunedeck_trainer.side_process import SideProcesses
 from tunedeck_trainer.surroundings import Surroundings
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "faststream")
@@ -38,18 +42,24 @@ async def serve(settings: TrainerSettings) -> None:
     idle = IdleReporter(bus, hardware, journal, runner, trainer_id, settings.idle_sample_seconds)
 
     kept_models = KeptModels(bus, settings.adapters_dir)
+    hub_pushes = HubPushes(around)
+    generations = Generations(around)
+    broker.context.set_global("generations", generations)
+    broker.context.set_global("previews", Previews(around, SideProcesses()))
 
     async def mongo_problem() -> str | None:
         return await mongo.problem(client)
 
+    broker.include_router(handlers.router)
     broker.include_router(health_router("trainer", [mongo_problem], PACKAGES))
 
     async def prepare() -> None:
-        await listen_for_jobs(bus, runner)
+        await handlers.listen_for_jobs(bus, runner)
         await kept_models.listen()
 
     async def close() -> None:
         await client.close()
         journal.close()
 
-    await service.run(broker, prepare=prepare, loops=[runner.run, idle.run, kept_models.run], close=close)
+    loops = [runner.run, idle.run, kept_models.run, hub_pushes.run, generations.run]
+    await service.run(broker, prepare=prepare, loops=loops, close=close)

@@ -17,7 +17,7 @@ from tunedeck_trainer.failures import RunFailed
 IGNORED = -100
 """The label of a token that the loss does not count (torch's own `ignore_index`)."""
 
-_NAMED_ROWS = 5
+_NAMED_RANGES = 100
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,7 @@ class Prepared:
         if self.truncated_rows:
             yield f"{self.truncated_rows} rows are longer than max_length and were cut."
         if self.untrainable_rows:
-            named = ", ".join(str(number) for number in self.untrainable_rows[:_NAMED_ROWS])
-            more = ", ..." if len(self.untrainable_rows) > _NAMED_ROWS else ""
-            yield (
-                f"{len(self.untrainable_rows)} rows have no answer within max_length "
-                f"and were left out (rows {named}{more})."
-            )
+            yield _left_out(self.untrainable_rows)
 
 
 def prepare(rows_file: Path, tokenizer: Any, settings: Hyperparameters) -> Prepared:
@@ -77,7 +72,12 @@ def prepare(rows_file: Path, tokenizer: Any, settings: Hyperparameters) -> Prepa
     encoded = {row.number: _encoded(row, tokenizer, settings.max_length) for row in rows}
     untrainable = [number for number, example in encoded.items() if example.trained_tokens == 0]
     usable = [row for row in rows if encoded[row.number].trained_tokens > 0]
-    train, validation = split(usable, settings)
+    try:
+        train, validation = split(usable, settings)
+    except RunFailed as error:
+        if not untrainable:
+            raise
+        raise RunFailed(error.code, f"{error} {_left_out(untrainable)}", untrainable[0]) from error
     return Prepared(
         train=[encoded[row.number] for row in train],
         # Neighbours of like length waste little on padding; the order changes no sum.
@@ -85,6 +85,36 @@ def prepare(rows_file: Path, tokenizer: Any, settings: Hyperparameters) -> Prepa
         truncated_rows=sum(example.truncated for example in encoded.values()),
         untrainable_rows=untrainable,
     )
+
+
+def form(tokenizer: Any) -> str:
+    """How a row is written for the model, as a sentence for the job's log and its preview."""
+    if tokenizer.chat_template is not None:
+        return "Rows are written by the model's own chat template."
+    begins_with_bos = tokenizer.bos_token_id in prompt_tokens("", tokenizer)[:1]
+    begin = tokenizer.bos_token if begins_with_bos else ""
+    written = f"{begin}{{input}}\n{{output}}{tokenizer.eos_token or ''}"
+    return f"The model has no chat template; rows are written in a plain form: {json.dumps(written)}."
+
+
+def _left_out(untrainable: Sequence[int]) -> str:
+    return (
+        f"{len(untrainable)} rows have no answer within max_length and are left out: "
+        f"rows {_named(untrainable)}."
+    )
+
+
+def _named(numbers: Sequence[int]) -> str:
+    """Ascending numbers, neighbours as a range: '3, 7-9'."""
+    ranges: list[tuple[int, int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1] = (ranges[-1][0], number)
+        else:
+            ranges.append((number, number))
+    named = [str(low) if low == high else f"{low}-{high}" for low, high in ranges[:_NAMED_RANGES]]
+    left = sum(high - low + 1 for low, high in ranges[_NAMED_RANGES:])
+    return ", ".join(named) + (f" and {left} more" if left else "")
 
 
 def read_rows(rows_file: Path) -> list[Row]:

@@ -21,6 +21,7 @@ from tunedeck_trainer.failures import RunFailed
 
 # Weights as safetensors alone: a pickle runs code when it is loaded.
 WANTED_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "README.md"]
+TOKENIZER_FILES = [one for one in WANTED_FILES if one not in ("*.safetensors", "README.md")]
 # Other formats of the same model, and Mistral's second copy of the weights.
 UNWANTED_FILES = ["*/*", "consolidated*"]
 
@@ -32,15 +33,29 @@ def locate(model: ResolvedModel, models_dir: Path) -> Path:
         RunFailed: there is no such model, it has no safetensors, it wants code of its own, or the
             Hub does not give it.
     """
-    folder = _below(models_dir, model.uid) if model.source == "folder" else _downloaded(model)
-    if not (folder / "config.json").is_file():
-        raise RunFailed(
-            FailureCode.MODEL_NOT_FOUND, f"The model {model.uid!r} has no config.json in {folder.name!r}."
-        )
+    folder = _found(model, models_dir, WANTED_FILES)
     if not any(folder.glob("*.safetensors")):
         raise RunFailed(
             FailureCode.MODEL_NOT_FOUND,
             f"The model {model.uid!r} has no weights in safetensors; no others are read.",
+        )
+    return folder
+
+
+def locate_tokenizer(model: ResolvedModel, models_dir: Path) -> Path:
+    """The folder with the model's configuration and tokenizer; its weights are not asked for.
+
+    Raises:
+        RunFailed: as `locate`, but for the weights.
+    """
+    return _found(model, models_dir, TOKENIZER_FILES)
+
+
+def _found(model: ResolvedModel, models_dir: Path, wanted: list[str]) -> Path:
+    folder = _below(models_dir, model.uid) if model.source == "folder" else _downloaded(model, wanted)
+    if not (folder / "config.json").is_file():
+        raise RunFailed(
+            FailureCode.MODEL_NOT_FOUND, f"The model {model.uid!r} has no config.json in {folder.name!r}."
         )
     if "auto_map" in _config(model.uid, folder):
         raise RunFailed(
@@ -58,14 +73,14 @@ def _below(models_dir: Path, uid: str) -> Path:
     return models_dir / uid
 
 
-def _downloaded(model: ResolvedModel) -> Path:
+def _downloaded(model: ResolvedModel, wanted: list[str]) -> Path:
     """The snapshot of the pinned commit, from the Hub that HF_ENDPOINT names or from its cache (HF_HOME)."""
     named = f"model {model.uid!r} at {model.revision}"
     try:
         folder = snapshot_download(
             model.uid,
             revision=model.revision,
-            allow_patterns=WANTED_FILES,
+            allow_patterns=wanted,
             ignore_patterns=UNWANTED_FILES,
         )
     except GatedRepoError as error:

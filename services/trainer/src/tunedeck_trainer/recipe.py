@@ -68,6 +68,7 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
 
     model_folder = model_files.locate(spec.run.model, spec.models_dir)
     tokenizer = load_tokenizer(model_folder)
+    log.info("%s The loss counts the answer's tokens only.", data.form(tokenizer))
     prepared = data.prepare(spec.rows_file, tokenizer, settings)
     for warning in prepared.warnings:
         log.warning(warning)

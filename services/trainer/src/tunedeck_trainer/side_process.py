@@ -78,7 +78,7 @@ class SideProcesses:
             return reply.model_validate_json(answer)
         lines = printed.decode("utf-8", "replace").splitlines()[-_LAST_WORDS:]
         log.warning("side_process_failed", module=module, status=process.returncode, lines=lines)
-        raise _refusal(process.returncode, answer)
+        raise _why_not(process.returncode, answer)
 
 
 def _step_back(prepare: Callable[[], None]) -> Callable[[], None]:
@@ -97,11 +97,16 @@ async def _gone(process: Process) -> None:
         await process.wait()
 
 
-def _refusal(status: int, answer: bytes) -> TunedeckError:
+def _why_not(status: int, answer: bytes) -> TunedeckError:
     try:
         found = Failure.model_validate_json(answer)
     except ValidationError:
         return _of_death(status)
+    return refusal(found)
+
+
+def refusal(found: Failure) -> TunedeckError:
+    """What somebody who asked is told of a failure."""
     if found.code is FailureCode.OUT_OF_MEMORY:
         return Unavailable(NO_MEMORY)
     sentence = f"{found.detail} {found.hint}"

@@ -31,6 +31,7 @@ from tunedeck_contracts.job_lists import (
 )
 from tunedeck_contracts.jobs import CreateJob, GetJob, SubmitJob
 from tunedeck_contracts.model_saving import GetArtifact, PushModel, PushOptions
+from tunedeck_contracts.previews import GetPreview
 from tunedeck_contracts.telemetry import ListLogs
 from tunedeck_gateway.bridge import Gateway, answer, documented, gateway_of, taking_in
 from tunedeck_gateway.openapi import error_responses
@@ -178,6 +179,15 @@ async def push_model(gateway: Here, uid: Uid, options: PushOptions | None = None
 async def change_job(gateway: Here, uid: Uid, changes: JobChanges) -> Response:
     """Change the priority or the deadline of a job that has not ended."""
     return await answer(gateway, rpc.JOB_CHANGE, ChangeJob(uid=checked_id("job", uid), changes=changes))
+
+
+@router.get("/{uid}/preview", **documented(rpc.PREVIEW_GET, 404, 409))
+async def preview_job(gateway: Here, uid: Uid) -> Response:
+    """The first training batch as the model will read it, token by token, and what the loss counts of it.
+
+    A trainer writes all rows as tokens for it, which takes its time; of the model it needs the tokenizer.
+    """
+    return await answer(gateway, rpc.PREVIEW_GET, GetPreview(uid=checked_id("job", uid)))
 
 
 @router.get("/{uid}/events", **documented(rpc.JOB_EVENT_LIST, 404))
