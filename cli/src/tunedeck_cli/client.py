@@ -72,6 +72,19 @@ class Client:
         """Ask for a job's end."""
         return self._json("POST", f"{_path(uid)}/cancel")
 
+    def delete(self, uid: str) -> Json:
+        """Remove a job that has ended, with all that belongs to it."""
+        return self._json("DELETE", _path(uid))
+
+    def artifact(self, uid: str, path: str) -> bytes:
+        """One file of the tuned model, which is small."""
+        try:
+            response = self._http.get(f"{_path(uid)}/artifacts/{quote(path)}")
+        except httpx.HTTPError as error:
+            raise CommandFailed(f"{path} of job {uid} could not be downloaded: {error!r}") from error
+        _raise_for(response)
+        return response.content
+
     def wait_until_past(self, uid: str, *, seconds: float) -> Json:
         """The job once it has ended; CommandFailed when it has not within `seconds`."""
         deadline = time.monotonic() + seconds

@@ -26,6 +26,7 @@ from tunedeck_cli.errors import CommandFailed
 from tunedeck_cli.home import Home
 from tunedeck_cli.output import console, notes
 from tunedeck_cli.stack import Stack
+from tunedeck_cli.verify import verify
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,6 +37,7 @@ models = typer.Typer(no_args_is_help=True, help="The models on this machine.")
 app.add_typer(models, name="models")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(dlq.app, name="dlq")
+app.command()(verify)
 app.command()(backup)
 app.command()(restore)
 

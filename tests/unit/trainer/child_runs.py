@@ -49,12 +49,13 @@ def run_child(
     on_message: OnMessage | None = None,
     model: str = MODEL,
     threads: int = 1,
+    **of_run: object,
 ) -> tuple[list[FromChild], int, str]:
     """All that the child told, its exit status, and what it printed."""
     rows = folder / "rows.jsonl"
     if not rows.exists():
         write_rows(rows, 30)
-    run = a_run(settings, model)
+    run = a_run(settings, model).model_copy(update=of_run)
     spec = Spec(run=run, models_dir=models_dir, rows_file=rows, device="cpu", threads=threads)
     (folder / SPEC_FILE).write_bytes(spec.to_json())
     told: list[FromChild] = []

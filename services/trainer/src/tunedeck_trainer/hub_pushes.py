@@ -84,7 +84,7 @@ class HubPushes:
         finally:
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
         said = log.info if push.state is PushState.PUSHED else log.warning
-        said("hub_push", job=work.job_uid, repository=push.repository, state=push.state.value, why=push.detail)
+        said("hub_push", job=work.job_uid, to=push.repository, state=push.state.value, why=push.detail)
         await self._report(ReportPush(job_uid=work.job_uid, claim=work.claim, push=push))
 
     async def _pushed(self, asked: Upload, files: list[StoredArtifact]) -> HubPush:
