@@ -20,7 +20,8 @@ from tunedeck_trainer import model_files
 from tunedeck_trainer.failures import RunFailed
 model = ResolvedModel(uid=sys.argv[1], name="Model", revision=sys.argv[2], source="hub")
 try:
-    answer = {"folder": str(model_files.locate(model, pathlib.Path("none")))}
+    locate = getattr(model_files, sys.argv[3])
+    answer = {"folder": str(locate(model, pathlib.Path("none")))}
 except RunFailed as error:
     answer = {"code": error.code, "detail": str(error)}
 print(json.dumps(answer))
@@ -35,9 +36,11 @@ class Trainer:
         hubs = {"HF_ENDPOINT": hub.url, "HF_HOME": str(cache), "HF_TOKEN": ""}
         self._environment = {**os.environ, **hubs, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
-    def locate(self, model_id: str, revision: str, **environment: str) -> dict[str, str]:
+    def locate(
+        self, model_id: str, revision: str, what: str = "locate", **environment: str
+    ) -> dict[str, str]:
         ran = subprocess.run(
-            [sys.executable, "-c", PROGRAM, model_id, revision],
+            [sys.executable, "-c", PROGRAM, model_id, revision, what],
             env={**self._environment, **environment},
             capture_output=True,
             text=True,
@@ -75,6 +78,19 @@ def test_nothing_but_one_set_of_safe_weights_is_downloaded(hub: HubServer, train
     model = hub.add("many/formats", {**model_files(), **others})
     folder = Path(trainer.locate(model.id, model.main)["folder"])
     assert sorted(path.name for path in folder.rglob("*")) == ["config.json", "model.safetensors"]
+
+
+def test_of_a_model_that_is_only_previewed_no_weights_are_downloaded(
+    hub: HubServer, trainer: Trainer
+) -> None:
+    model = hub.add("only/previewed", {**model_files(), "tokenizer.json": b"{}", "README.md": b"# Long"})
+    folder = Path(trainer.locate(model.id, model.main, "locate_tokenizer")["folder"])
+    assert sorted(path.name for path in folder.rglob("*")) == ["config.json", "tokenizer.json"]
+    assert Path(trainer.locate(model.id, model.main)["folder"]) == folder
+    assert (folder / "model.safetensors").exists(), "a run completes what the preview has begun"
+    hub.add("only/code", {**model_files(auto_map={"AutoModel": "own.Own"})})
+    refused = trainer.locate("only/code", hub.models["only/code"].main, "locate_tokenizer")
+    assert "brings code of its own" in refused["detail"]
 
 
 def test_a_gated_model_is_downloaded_with_a_token_that_opens_it(hub: HubServer, trainer: Trainer) -> None:

@@ -45,6 +45,14 @@ async def http(service: Service) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+async def test_without_a_trainer_there_is_no_preview(http: httpx.AsyncClient) -> None:
+    uid = (await http.post("/api/jobs", json=body())).json()["jobUid"]
+    answer = await http.get(f"/api/jobs/{uid}/preview")
+    assert (answer.status_code, answer.json()["detail"]) == (503, "The trainer service is away.")
+    assert "Retry-After" in answer.headers
+    assert (await http.get("/api/jobs/a.b/preview")).status_code == 404
+
+
 async def test_fifty_posts_with_one_key_make_one_job_and_get_equal_answers(http: httpx.AsyncClient) -> None:
     headers = {"Idempotency-Key": "a key, 1"}
     posts = [http.post("/api/jobs", json=body(), headers=headers) for _ in range(50)]

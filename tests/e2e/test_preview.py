@@ -1,0 +1,59 @@
+"""The first batch of a job over all processes: before it starts, and as its run then read it."""
+
+from tests.e2e.api import Api, ended, rows_csv
+
+SLOW_MACHINE = 180
+SETTINGS = {"max_steps": 1, "batch_size": 3, "eval_steps": 1, "validation_rows": 4, "save_steps": 1}
+
+
+def test_what_a_run_reads_first_is_shown_before_it_starts(api: Api) -> None:
+    uid = created(api, "local/tiny")
+    before = api.main.get(f"/api/jobs/{uid}/preview", timeout=SLOW_MACHINE)
+    assert before.status_code == 200, before.text
+    told = before.json()
+    assert (told["template"], told["train_rows"], told["validation_rows"]) == ("chat_template", 36, 4)
+    assert (told["truncated_rows"], told["untrainable_rows"], told["tokens_left_out"]) == (0, 0, 0)
+    for row in told["rows"]:
+        trained = "".join(token["text"] for token in row["tokens"] if token["trained"])
+        asked = row["row"] - 1
+        assert trained == f"It is {2 * asked}; thank you for asking.<|im_end|>"
+        assert f"user\nWhat is {asked} plus {asked}?" in "".join(token["text"] for token in row["tokens"])
+
+    assert api.main.post(f"/api/jobs/{uid}/start").status_code == 200
+    job = api.wait(uid, ended, SLOW_MACHINE)
+    assert job["status"] == "completed", job["failure"]
+    first = api.monitor.get("/api/training/losses", params={"job_id": uid}).json()["data"][0]
+    assert first["tokens"] == sum(row["token_count"] for row in told["rows"])
+    assert first["batch_size"] == len(told["rows"]) == 3
+    assert any(line["text"].startswith(told["form"]) for line in job["log"])
+    after = api.main.get(f"/api/jobs/{uid}/preview", timeout=SLOW_MACHINE)
+    assert after.json() == told
+
+
+def test_a_job_whose_model_is_not_known_has_none_and_says_why(api: Api) -> None:
+    uid = created(api, "local/nothing")
+    refused = api.main.get(f"/api/jobs/{uid}/preview", timeout=SLOW_MACHINE)
+    assert (refused.status_code, refused.json()["error_type"]) == (409, "Conflict")
+    problems = api.job(uid)["problems"]
+    assert [one["message"] for one in refused.json()["errors"]] == problems
+    assert problems[0] in refused.json()["detail"]
+    assert api.main.get("/api/jobs/job_1_none/preview").status_code == 404
+
+
+def created(api: Api, model: str) -> str:
+    """A job that does not start by itself."""
+    upload = api.preview(rows_csv(40)).json()["upload_id"]
+    answer = api.main.post(
+        "/api/jobs",
+        json={
+            "name": "Looked at first",
+            "start": False,
+            "configuration": {
+                "model": {"uid": model},
+                "dataset": {"uid": upload},
+                "hyperparameters": SETTINGS,
+            },
+        },
+    )
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["jobUid"])
