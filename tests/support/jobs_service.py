@@ -13,6 +13,7 @@ from tunedeck_chassis.service import started
 from tunedeck_contracts import subjects
 from tunedeck_contracts.checkpoints import Checkpoint, RegisterCheckpoint, StoredBlob
 from tunedeck_contracts.datasets import ResolvedDataset
+from tunedeck_contracts.estimates import BatchSplit, Estimate, Probed, Range
 from tunedeck_contracts.events import JobEvent
 from tunedeck_contracts.failures import FailureCode, failure
 from tunedeck_contracts.jobs import JobCreated, Phase, Result, SubmitJob, Wanted
@@ -162,6 +163,29 @@ def request(*, key: str | None = None, owner: str = "", **more: Any) -> SubmitJo
 
 def claim(worker: str = "trainer_1", device: str = "cpu") -> Claim:
     return Claim(worker=worker, claim_id=uuid.uuid4().hex, devices=[device])
+
+
+def probed(micro_batch_size: int | None = None) -> Probed:
+    """What a run's probe has found; with another micro-batch than the default settings' eight rows."""
+
+    def around(value: float) -> Range:
+        return Range(low=value / 2, expected=value, high=value * 2)
+
+    predicted = Estimate(
+        device="cpu",
+        seconds=around(10.0),
+        peak_memory_bytes=around(4e8),
+        tokens=around(1000.0),
+        basis="Measured.",
+    )
+    if micro_batch_size is None:
+        return Probed(predicted=predicted)
+    split = BatchSplit(
+        micro_batch_size=micro_batch_size,
+        gradient_accumulation_steps=8 // micro_batch_size,
+        reason="$it did not fit",
+    )
+    return Probed(predicted=predicted, split=split)
 
 
 def report(

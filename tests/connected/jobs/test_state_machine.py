@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from tests.support.jobs_service import FixedResolver, Service, claim, report
+from tests.support.jobs_service import FixedResolver, Service, claim, probed, report
 from tunedeck_contracts.checkpoints import RegisterCheckpoint
 from tunedeck_contracts.errors import TunedeckError
 from tunedeck_contracts.events import JobEvent, JobEventType
@@ -38,7 +38,7 @@ PERSON = [
     *("deadline", "delete", "nothing", "nothing", "nothing"),
 ]
 TRAINER = [
-    *("beat", "beat", "checkpoint", "checkpoint", "checkpoint", "fall_back", "stall", "stall"),
+    *("beat", "beat", "checkpoint", "checkpoint", "checkpoint", "fall_back", "adjust", "stall", "stall"),
     *(one.value for one in Outcome),
 ]
 CLOCK = ["lose", "lose", "sweep", "end_overdue", "let_go", "finish_deletions", "nothing", "nothing"]
@@ -161,6 +161,8 @@ class Lives(RuleBasedStateMachine):
             await self.service.beat(uid, fence, step=trainer.step, total_steps=100)
         elif act == "fall_back":
             await self.service.beat(uid, fence, resume_iteration=0)
+        elif act == "adjust":
+            await self.service.beat(uid, fence, probed=probed(micro_batch_size=4))
         elif act == "checkpoint":
             trainer.step += 1
             made = await self.service.stored_checkpoint(fence, trainer.step)

@@ -34,6 +34,7 @@ HOLDS: dict[Guard, dict[str, Any]] = {
     Guard.ATTEMPTS_LEFT: {"lost": 1},
     Guard.NO_ATTEMPT_LEFT: {"lost": 2},
     Guard.EARLIER: {"resume_step": 11},
+    Guard.AS_ASKED: {"batch_split": None},
     Guard.UNCHANGED: {"rev": 7},
 }
 BREAKS: dict[Guard, dict[str, Any]] = {
@@ -49,6 +50,7 @@ BREAKS: dict[Guard, dict[str, Any]] = {
     Guard.ATTEMPTS_LEFT: {"lost": 2},
     Guard.NO_ATTEMPT_LEFT: {"lost": 1},
     Guard.EARLIER: {"resume_step": 10},
+    Guard.AS_ASKED: {"batch_split": {"micro_batch_size": 4, "gradient_accumulation_steps": 2}},
     Guard.UNCHANGED: {"rev": 8},
 }
 

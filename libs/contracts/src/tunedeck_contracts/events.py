@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from tunedeck_contracts.estimates import BatchSplit
 from tunedeck_contracts.failures import Failure
 from tunedeck_contracts.jobs import Status, Wanted
 from tunedeck_contracts.message import Message, Timestamp
@@ -17,6 +18,7 @@ class JobEventType(StrEnum):
     STARTED = "started"
     REQUEUED = "requeued"
     FELL_BACK = "fell_back"
+    ADJUSTED = "adjusted"
     CHECKPOINTED = "checkpointed"
     PAUSE_REQUESTED = "pause_requested"
     PAUSE_WITHDRAWN = "pause_withdrawn"
@@ -64,6 +66,9 @@ class JobEvent(Message):
     ended_at: Timestamp | None = None
     last_iteration: int | None = Field(default=None, description="Of a job that ended: its last point.")
     failure: Failure | None = None
+    batch_split: BatchSplit | None = Field(
+        default=None, description="How the batches are split so that they fit, since `adjusted`."
+    )
 
 
 class JobStart(Message):

@@ -19,6 +19,7 @@ class Change(StrEnum):
     QUEUE = "queue"
     CLAIM = "claim"
     FALL_BACK = "fall_back"
+    ADJUST = "adjust"
     CHECKPOINT = "checkpoint"
     WANT_PAUSE = "want_pause"
     WITHDRAW_PAUSE = "withdraw_pause"
@@ -60,6 +61,7 @@ class Guard(StrEnum):
     ATTEMPTS_LEFT = "it may be lost once more before a newer checkpoint"
     NO_ATTEMPT_LEFT = "it was lost as often as it may be without a newer checkpoint"
     EARLIER = "the run goes on from an earlier checkpoint than its start has told"
+    AS_ASKED = "its batches are split as they were asked for"
     UNCHANGED = "nothing has happened since it was read"
 
 
@@ -98,6 +100,7 @@ RULES: dict[Change, Rule] = {
     Change.QUEUE: _rule({_CREATED}, _QUEUED, _PERSON, _E.QUEUED, _G.IN_TIME),
     Change.CLAIM: _rule({_QUEUED}, _RUNNING, _TRAINER, _E.STARTED, _G.DEVICE, _G.IN_TIME),
     Change.FALL_BACK: _rule({_RUNNING}, _SAME, _TRAINER, _E.FELL_BACK, _G.FENCE, _G.EARLIER),
+    Change.ADJUST: _rule({_RUNNING}, _SAME, _TRAINER, _E.ADJUSTED, _G.FENCE, _G.AS_ASKED),
     Change.CHECKPOINT: _rule({_RUNNING}, _SAME, _TRAINER, _E.CHECKPOINTED, _G.FENCE, _G.UNCHANGED),
     Change.WANT_PAUSE: _rule({_RUNNING}, _SAME, _PERSON, _E.PAUSE_REQUESTED, _G.WANTS_RUN),
     Change.WITHDRAW_PAUSE: _rule({_RUNNING}, _SAME, _PERSON, _E.PAUSE_WITHDRAWN, _G.WANTS_PAUSE),

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 
+from tunedeck_contracts.estimates import Probed
 from tunedeck_contracts.jobs import LOG_LINES_KEPT, Phase
 from tunedeck_contracts.message import utc_now
 from tunedeck_contracts.runs import Beat, Run
@@ -30,6 +31,7 @@ class Telling:
     total_steps: int = 0
     total_epochs: int = 0
     resume_iteration: int | None = None
+    probed: Probed | None = None
     last_lines: deque[LogLine] = field(default_factory=lambda: deque(maxlen=LOG_LINES_KEPT))
 
     @property
@@ -49,6 +51,7 @@ class Telling:
             total_epochs=self.total_epochs,
             point=self.newest,
             resume_iteration=self.resume_iteration,
+            probed=self.probed,
         )
 
     async def point(self, made: PointMade) -> None:

@@ -26,6 +26,7 @@ from tunedeck_trainer.pipe import (
     PhaseChanged,
     PointMade,
     Resumed,
+    RunProbed,
     Spec,
     Stopped,
 )
@@ -177,6 +178,8 @@ class Training:
                     self._telling.phase = phase
                 case PointMade():
                     await self._telling.point(message)
+                case RunProbed(probed=probed):
+                    self._telling.probed = probed
                 case CheckpointWritten():
                     self._checkpoints.written(message)
                 case Resumed():

@@ -84,5 +84,6 @@ _CONDITIONS: dict[Guard, Callable[[Facts], Document]] = {
     Guard.ATTEMPTS_LEFT: _attempts_left,
     Guard.NO_ATTEMPT_LEFT: _no_attempt_left,
     Guard.EARLIER: _earlier,
+    Guard.AS_ASKED: lambda _: {"batch_split": None},
     Guard.UNCHANGED: _unchanged,
 }

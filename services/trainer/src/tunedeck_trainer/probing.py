@@ -1,0 +1,223 @@
+"""Before the first step: does the longest batch fit, and what will the run take?
+
+Micro-batches of real rows run forward and backward with the run's own loss and optimizer: the shortest
+rows, to warm up and to have the optimizer's state there; the longest, for the memory; those of middle
+length, for the time. Together they cost less than two steps of the longest micro-batch. The optimizer's
+learning rate is zero, it is thrown away after, and the random states are put back, so that the run is bit
+for bit the one that it were without.
+"""
+
+import gc
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import PeftModel
+
+from tunedeck_contracts.estimates import BatchSplit, Estimate, Probed
+from tunedeck_contracts.failures import FailureCode
+from tunedeck_contracts.jobs import Phase
+from tunedeck_trainer import batch_splits, failures, quoting
+from tunedeck_trainer.energy import EnergyMeter
+from tunedeck_trainer.failures import Cancelled, RunFailed
+from tunedeck_trainer.loop import Tell, TokenTrainer
+from tunedeck_trainer.memory_use import MemoryUse
+from tunedeck_trainer.pipe import PhaseChanged, RunProbed, Spec, Wishes
+
+log = logging.getLogger("tunedeck")
+
+_LONGEST_REASON = 300
+
+Row = dict[str, Any]
+"""Of the trainer's own dataset: `input_ids` and `labels`."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Seconds of one micro-batch, and of the optimizer after it; `tokens` with the padding."""
+
+    tokens: int
+    forward: float
+    backward: float
+    optimizer: float
+
+
+class Probe:
+    """Tries splits of the batch, the given one first. `trainer_of` makes the run's trainer for a split."""
+
+    def __init__(
+        self,
+        trainer_of: Callable[[BatchSplit], TokenTrainer],
+        memory: MemoryUse,
+        energy: EnergyMeter,
+        wishes: Wishes,
+        patience: int | None,
+    ) -> None:
+        self._trainer_of = trainer_of
+        self._memory = memory
+        self._energy = energy
+        self._wishes = wishes
+        self._patience = patience
+
+    def fitted(self, spec: Spec, tell: Tell, elapsed: Callable[[], float]) -> TokenTrainer:
+        """The trainer of the split that an earlier attempt of the job has found, or of the first that fits.
+
+        What is found here is told. `elapsed`: seconds of the run so far.
+
+        Raises:
+            RunFailed: not even one row at a time fits, with its activations computed again.
+            Cancelled: between two tries.
+        """
+        asked = batch_splits.as_asked(spec.run.hyperparameters)
+        known = spec.run.probed
+        if known is not None:
+            return self._trainer_of(known.split or asked)
+        tell(PhaseChanged(phase=Phase.PROBING))
+        split: BatchSplit | None = asked
+        reason = ""
+        while split is not None:
+            if self._wishes.cancelled.is_set():
+                raise Cancelled
+            free = self._memory.free
+            trainer = self._trainer_of(split)
+            passes, reason = self._tried(trainer)
+            if passes:
+                predicted = self._predicted(trainer, passes, spec.device, free, elapsed())
+                changed = split if split != asked else None
+                tell(RunProbed(probed=Probed(predicted=predicted, split=changed)))
+                return trainer
+            reason = f"{_words(split)} did not fit: {reason}"
+            log.warning(reason)
+            split = batch_splits.smaller(split, reason)
+            del trainer
+            gc.collect()
+            self._memory.release()
+        raise RunFailed(
+            FailureCode.OUT_OF_MEMORY,
+            f"Not even the longest row alone fits. {reason} Lower max_length, choose a smaller model, or lora in "
+            "place of full.",
+        )
+
+    def _tried(self, trainer: TokenTrainer) -> tuple[list[Pass], str]:
+        """The passes, or why they do not fit."""
+        try:
+            with self._memory.limited():
+                return _passes(trainer, self._memory), ""
+        except (MemoryError, RuntimeError) as error:
+            if failures.of_exception(error).code is not FailureCode.OUT_OF_MEMORY:
+                raise
+            # The exception's frames hold what did not fit: only its words leave this function.
+            first = next(iter(str(error).splitlines()), "") or type(error).__name__
+            return [], first[:_LONGEST_REASON]
+        finally:
+            trainer.model.zero_grad(set_to_none=True)
+
+    def _predicted(
+        self, trainer: TokenTrainer, passes: Sequence[Pass], device: str, free: int, elapsed: float
+    ) -> Estimate:
+        _, longest, middle = passes
+        paces = [(one.forward + one.backward) / one.tokens for one in (middle, longest)]
+        work = quoting.work_of(trainer, self._patience)
+        return quoting.measured(
+            quoting.Measured(
+                device=device,
+                second_per_token=(min(paces), paces[0], max(paces)),
+                forward_share=middle.forward / (middle.forward + middle.backward),
+                optimizer_seconds=min(one.optimizer for one in passes),
+                elapsed=elapsed,
+                peak=self._memory.peak,
+                free=free,
+                watts=self._energy.watts,
+            ),
+            work,
+        )
+
+
+def compute_activations_again(model: Any) -> None:
+    """Have the model keep each layer's input alone, and compute the rest once more in the backward pass."""
+    causal = model.get_base_model() if isinstance(model, PeftModel) else model
+    causal.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+
+
+def micro_batches(rows: Sequence[Row], size: int) -> tuple[Sequence[Row], Sequence[Row], Sequence[Row]]:
+    """The rows of the shortest, the longest and a middle micro-batch of this size."""
+    ordered = sorted(rows, key=lambda row: len(row["input_ids"]))
+    middle = max(0, (len(ordered) - size) // 2)
+    return ordered[:size], ordered[-size:], ordered[middle : middle + size]
+
+
+def _passes(trainer: TokenTrainer, memory: MemoryUse) -> list[Pass]:
+    model = trainer.model
+    accumulates = trainer.args.gradient_accumulation_steps > 1
+    with _random_states_kept(trainer.args.device), _throwaway_optimizer(trainer) as optimizer:
+        memory.forget_peak()
+        passes = []
+        for rows in micro_batches(trainer.train_dataset, trainer.args.train_batch_size):
+            if not accumulates:
+                model.zero_grad(set_to_none=True)
+            passes.append(_pass(trainer, optimizer, rows))
+    return passes
+
+
+def _pass(trainer: TokenTrainer, optimizer: torch.optim.Optimizer, rows: Sequence[Row]) -> Pass:
+    clock = _Clock(trainer.args.device)
+    trainer.model.train()
+    inputs = trainer._prepare_inputs(trainer.data_collator(rows))
+    loss = trainer.compute_loss(trainer.model, inputs)
+    forward = clock.lap()
+    loss.backward()
+    backward = clock.lap()
+    norm = torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), trainer.args.max_grad_norm)
+    # Zero times what is not finite is not zero: then the weights would change.
+    if math.isfinite(norm.item()):
+        optimizer.step()
+    tokens = len(rows) * max(len(row["input_ids"]) for row in rows)
+    return Pass(tokens, forward, backward, clock.lap())
+
+
+@contextmanager
+def _throwaway_optimizer(trainer: TokenTrainer) -> Iterator[torch.optim.Optimizer]:
+    """The run's optimizer, whose steps change nothing: whatever it adds to a weight is its rate's multiple."""
+    optimizer = trainer.create_optimizer()
+    trainer.optimizer = None
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    yield optimizer
+
+
+@contextmanager
+def _random_states_kept(device: torch.device) -> Iterator[None]:
+    python = random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        random.setstate(python)
+
+
+class _Clock:
+    """Seconds between laps; a GPU is waited for."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._at = self._now()
+
+    def lap(self) -> float:
+        before, self._at = self._at, self._now()
+        return self._at - before
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+
+def _words(split: BatchSplit) -> str:
+    again = ", activations computed again" if split.gradient_checkpointing else ""
+    return f"A micro-batch of {split.micro_batch_size}{again}"
