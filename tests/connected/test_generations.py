@@ -1,0 +1,261 @@
+"""The line of requests for text, and what a stream tells, over a real NATS and a real blob store."""
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import AsyncMongoClient
+
+from tests.support.answering import answering
+from tests.support.servers import provision
+from tests.support.tiny_model import build_tiny_model
+from tunedeck_chassis.blobs import BlobStore
+from tunedeck_chassis.broker import create_broker
+from tunedeck_chassis.bus import Bus
+from tunedeck_chassis.service import started
+from tunedeck_chassis.settings import ServiceSettings
+from tunedeck_contracts import rpc
+from tunedeck_contracts.datasets import ResolvedDataset
+from tunedeck_contracts.errors import Conflict, TooManyRequests, Unavailable
+from tunedeck_contracts.generation import (
+    GenerateText,
+    GenerationEvent,
+    GenerationEventType,
+    QueuePosition,
+    StartGeneration,
+)
+from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_contracts.ids import new_stream_id
+from tunedeck_contracts.jobs import Status
+from tunedeck_contracts.model_saving import StoredArtifact
+from tunedeck_contracts.models import ResolvedModel
+from tunedeck_contracts.plans import Plan
+from tunedeck_contracts.subjects import generation_event
+from tunedeck_gateway import token_stream
+from tunedeck_gateway.token_stream import Heard
+from tunedeck_trainer import generations as line
+from tunedeck_trainer.generations import Generations
+from tunedeck_trainer.hardware import Hardware
+from tunedeck_trainer.settings import TrainerSettings
+from tunedeck_trainer.surroundings import Surroundings
+from tunedeck_trainer.tuned_models import tuned_folder
+
+pytestmark = pytest.mark.connected
+
+SECONDS = 120
+PLACES = 3
+
+
+def a_plan(status: Status = Status.COMPLETED, artifacts: list[StoredArtifact] | None = None) -> Plan:
+    return Plan(
+        job_uid="job_1_a",
+        model=ResolvedModel(uid="local/tiny", name="tiny", revision="sha256:0", source="folder"),
+        dataset=ResolvedDataset(uid="dataset_1_a", name="sums", rows=3, rows_blob="b", rows_sha256="0"),
+        hyperparameters=Hyperparameters(),
+        status=status,
+        artifacts=artifacts or [],
+    )
+
+
+@dataclass
+class Trainer:
+    """A trainer's line, which says that it has a GPU: nothing is answered while a run trains."""
+
+    bus: Bus
+    around: Surroundings
+    generations: Generations
+
+    async def ask(self, **asked: Any) -> Heard:
+        heard = await Heard.on(self.bus, new_stream_id())
+        question = GenerateText(**{"prompt": "Hi", "adapter": False, "max_new_tokens": 5, **asked})
+        await self.generations.take(
+            StartGeneration(job_uid="job_1_a", stream_id=heard.stream_id, asked=question)
+        )
+        return heard
+
+
+async def told(heard: Heard) -> GenerationEvent:
+    """The next event that says something."""
+    async with asyncio.timeout(SECONDS):
+        while (event := await heard.next()).type is GenerationEventType.ALIVE:
+            pass
+    return event
+
+
+async def position(heard: Heard) -> QueuePosition | None:
+    return (await told(heard)).queued
+
+
+def names(folder: Path) -> list[str]:
+    return [one.name for one in folder.iterdir()]
+
+
+@pytest.fixture
+async def bus(nats_url: str) -> AsyncIterator[Bus]:
+    await provision(nats_url)
+    broker = create_broker(ServiceSettings(nats_url=nats_url), "trainer")
+    async with started(broker):
+        yield Bus(broker)
+
+
+@pytest.fixture
+async def blobs(mongo_url: str) -> AsyncIterator[BlobStore]:
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(mongo_url)
+    name = f"generations_{uuid.uuid4().hex[:12]}"
+    yield BlobStore(client[name])
+    await client.drop_database(name)
+    await client.close()
+
+
+@pytest.fixture
+def adapters(tmp_path: Path) -> Path:
+    return tmp_path.resolve() / "adapters"
+
+
+@pytest.fixture
+async def trainer(
+    bus: Bus, blobs: BlobStore, nats_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Trainer]:
+    monkeypatch.setattr(line, "ALIVE_SECONDS", 0.1)
+    build_tiny_model(tmp_path / "models/local/tiny")
+    settings = TrainerSettings(
+        models_dir=tmp_path / "models",
+        work_dir=tmp_path,
+        adapters_dir=tmp_path / "adapters",
+        generation_places=PLACES,
+    )
+    around = Surroundings(settings, "trainer_1", "cuda:0", bus, blobs, Hardware(tmp_path))
+    generations = Generations(around)
+    running = asyncio.create_task(generations.run())
+    async with answering(nats_url, rpc.PLAN_GET, a_plan()):
+        yield Trainer(bus, around, generations)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_who_asks_while_a_run_trains_waits_its_turn_and_is_told_its_place(trainer: Trainer) -> None:
+    async with trainer.around.turn.training():
+        first = await trainer.ask()
+        assert await position(first) == QueuePosition(position=1, waits_for="training")
+        second, third = await trainer.ask(), await trainer.ask()
+        assert await position(second) == QueuePosition(position=1, waits_for="requests")
+        assert await position(third) == QueuePosition(position=2, waits_for="requests")
+        with pytest.raises(TooManyRequests, match=f"^{PLACES} requests"):
+            await trainer.ask()
+        # Who goes away while it waits makes room.
+        await second.no_more()
+        assert await position(third) == QueuePosition(position=1, waits_for="requests")
+        fourth = await trainer.ask()
+        assert await position(fourth) == QueuePosition(position=2, waits_for="requests")
+    # The run is over: here is no GPU, so a CPU answers.
+    for heard in (first, third):
+        while (event := await told(heard)).type is not GenerationEventType.END:
+            assert event.type is GenerationEventType.TOKEN or event.queued is not None
+
+
+async def test_a_run_that_begins_ends_the_answer_that_is_being_made(trainer: Trainer) -> None:
+    heard = await trainer.ask(max_new_tokens=480)
+    assert (await told(heard)).token is not None
+    async with trainer.around.turn.training():
+        while (event := await told(heard)).type is GenerationEventType.TOKEN:
+            pass
+    assert event.error is not None
+    assert "training run has begun" in event.error.detail
+
+
+async def test_who_waits_too_long_is_told(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer.around.settings, "generation_wait_seconds", 0.3)
+    async with trainer.around.turn.training():
+        heard = [await trainer.ask(), await trainer.ask()]
+        for one in heard:
+            while (event := await told(one)).queued is not None:
+                pass
+            assert event.error is not None
+            assert "0.3 s" in event.error.detail
+
+
+async def test_a_trainer_that_stops_tells_who_waits(trainer: Trainer, bus: Bus) -> None:
+    generations = Generations(trainer.around)
+    running = asyncio.create_task(generations.run())
+    trainer = Trainer(bus, trainer.around, generations)
+    async with trainer.around.turn.training():
+        heard = [await trainer.ask(), await trainer.ask()]
+        for one in heard:
+            assert await position(one) is not None
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        for one in heard:
+            event = await told(one)
+            assert event.error is not None and "stopping" in event.error.detail
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        (a_plan(Status.RUNNING), "is running"),
+        (a_plan(), "without saving its model"),
+        (a_plan(artifacts=[StoredArtifact(path="manifest.json", size=2, sha256="", blob_id="b")]), "without"),
+    ],
+)
+async def test_a_job_without_a_tuned_model_is_refused_with_the_reason(
+    bus: Bus, blobs: BlobStore, nats_url: str, tmp_path: Path, plan: Plan, reason: str
+) -> None:
+    settings = TrainerSettings(work_dir=tmp_path, adapters_dir=tmp_path)
+    generations = Generations(Surroundings(settings, "t", "cpu", bus, blobs, Hardware(tmp_path)))
+    asked = StartGeneration(job_uid="job_1_a", stream_id="s", asked=GenerateText(prompt="Hi"))
+    async with answering(nats_url, rpc.PLAN_GET, plan):
+        with pytest.raises(Conflict, match=reason):
+            await generations.take(asked)
+
+
+async def test_a_silent_trainer_is_taken_for_dead(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_stream, "SILENCE_SECONDS", 0.2)
+    heard = await Heard.on(bus, new_stream_id())
+    with pytest.raises(Unavailable, match="Nothing was heard"):
+        await heard.next()
+
+
+@pytest.mark.parametrize("kind", [GenerationEventType.TOKEN, GenerationEventType.ALIVE])
+async def test_a_hole_is_found_by_the_next_number(bus: Bus, kind: GenerationEventType) -> None:
+    heard = await Heard.on(bus, new_stream_id())
+    connection = bus._broker.connection
+    for seq in (1, 3):
+        sent = GenerationEvent(stream_id=heard.stream_id, seq=seq, type=kind if seq == 3 else "queued")
+        await connection.publish(generation_event(heard.stream_id), sent.to_json())
+    assert (await heard.next()).seq == 1
+    with pytest.raises(Unavailable, match="lost on its way"):
+        await heard.next()
+
+
+async def test_the_tuned_model_of_another_host_is_fetched_and_held_to_its_hashes(
+    blobs: BlobStore, adapters: Path
+) -> None:
+    async def content() -> AsyncIterator[bytes]:
+        yield b"weights"
+
+    blob = await blobs.put(content(), filename="adapter_model.safetensors")
+    file = StoredArtifact(
+        path="adapter_model.safetensors", size=blob.size, sha256=blob.sha256, blob_id=blob.id
+    )
+    merged = file.model_copy(update={"path": "merged/model.safetensors"})
+    plan = a_plan(artifacts=[file, merged])
+    folder = await tuned_folder(plan, adapters, blobs)
+    assert folder == adapters / "job_1_a"
+    assert names(folder) == ["adapter_model.safetensors"]
+    assert hashlib.sha256((folder / file.path).read_bytes()).hexdigest() == file.sha256
+    # It is there: nothing is fetched again. A file of another size is none of the job's.
+    await blobs.delete(blob.id)
+    assert await tuned_folder(plan, adapters, blobs) == folder
+    (folder / file.path).write_bytes(b"torn")
+    with pytest.raises(Conflict, match="is gone"):
+        await tuned_folder(plan, adapters, blobs)
+    forged = await blobs.put(content(), filename="adapter_model.safetensors")
+    other = file.model_copy(update={"blob_id": forged.id, "sha256": "0" * 64})
+    with pytest.raises(Conflict, match="hash differs"):
+        await tuned_folder(a_plan(artifacts=[other]), adapters, blobs)
+    assert names(adapters) == ["job_1_a"]
