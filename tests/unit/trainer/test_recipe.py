@@ -51,7 +51,7 @@ def test_a_run_from_rows_to_adapter(models_dir: Path, tmp_path: Path) -> None:
     assert made[-1].validation_loss == end.result.validation_loss_after < end.result.validation_loss_before
     assert made[2].validation_loss == made[1].validation_loss != made[0].validation_loss
     phases = [message.phase.value for message in told if isinstance(message, PhaseChanged)]
-    assert phases[:3] == ["preparing", "evaluating", "training"]
+    assert phases[:4] == ["preparing", "probing", "evaluating", "training"]
     assert phases[-1] == "saving"
 
     adapter = tmp_path / "tuned"
