@@ -4,7 +4,8 @@ import pytest
 
 from tunedeck_contracts.errors import ValidationFailed
 from tunedeck_contracts.hyperparameters import Hyperparameters, encode_uid
-from tunedeck_jobs.hyperparameter_choice import choose
+from tunedeck_contracts.model_saving import ModelSaving
+from tunedeck_jobs.hyperparameter_choice import check_saving, choose, unheeded_saving
 
 
 def test_fields_win_and_a_foreign_uid_is_kept() -> None:
@@ -67,3 +68,22 @@ def test_what_will_not_be_done_is_a_problem_also_by_uid() -> None:
         assert problems == [
             "lora_r: the method 'full' trains the whole model and has no LoRA matrices; it has no effect."
         ]
+
+
+def test_a_merged_model_of_four_bits_is_refused_before_anything_is_trained() -> None:
+    qlora, _ = choose({"method": "qlora"})
+    with pytest.raises(ValidationFailed, match=r"modelSaving.saveMerged: the method 'qlora'"):
+        check_saving(ModelSaving(save_merged=True), qlora)
+    check_saving(ModelSaving(), qlora)
+    check_saving(ModelSaving(save_merged=True), choose({"method": "lora"})[0])
+
+
+def test_wishes_about_the_model_that_change_nothing_are_said() -> None:
+    lora, full = choose({})[0], choose({"method": "full"})[0]
+    assert unheeded_saving(ModelSaving(save_merged=True), lora) == []
+    assert "saves a whole model" in unheeded_saving(ModelSaving(save_merged=True), full)[0]
+    nothing = ModelSaving(save_model=False, save_merged=True, push_to_hub=True, model_name="sums")
+    assert [one.partition(":")[0] for one in unheeded_saving(nothing, lora)] == ["saveMerged", "pushToHub"]
+    assert unheeded_saving(ModelSaving(make_public=True), lora)[0].startswith(
+        "makePublic: pushToHub is false"
+    )

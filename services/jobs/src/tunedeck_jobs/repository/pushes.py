@@ -71,10 +71,11 @@ class PushRepository:
 
     async def report(self, uid: str, claim: int, push: HubPush) -> bool:
         """Keep how it ended; False where a newer claim has it."""
-        told = {f"hub_push.{name}": value for name, value in push.model_dump(by_alias=False).items()}
+        said = push.model_dump(mode="json", by_alias=False, exclude={"at"})
+        told = {f"hub_push.{name}": value for name, value in said.items()}
         result = await self._jobs.update_one(
             {"_id": uid, "hub_push.claims": claim, **LIVING},
-            {"$set": {**told, "hub_push.state": push.state.value}, "$currentDate": {"hub_push.at": True}},
+            {"$set": told, "$currentDate": {"hub_push.at": True}},
         )
         return result.matched_count == 1
 
