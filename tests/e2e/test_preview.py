@@ -22,7 +22,7 @@ def test_what_a_run_reads_first_is_shown_before_it_starts(api: Api) -> None:
     assert api.main.post(f"/api/jobs/{uid}/start").status_code == 200
     job = api.wait(uid, ended, SLOW_MACHINE)
     assert job["status"] == "completed", job["failure"]
-    first = api.monitor.get("/api/training/losses", params={"job_id": uid}).json()["data"][0]
+    first = api.monitor.get("/api/training/losses", params={"job_id": uid}).json()[0]
     assert first["tokens"] == sum(row["token_count"] for row in told["rows"])
     assert first["batch_size"] == len(told["rows"]) == 3
     assert any(line["text"].startswith(told["form"]) for line in job["log"])

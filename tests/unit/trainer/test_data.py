@@ -35,6 +35,17 @@ def test_a_tokenizer_without_a_chat_template_still_learns_the_answer_alone(model
     assert plain.decode([label for label in example.labels if label != data.IGNORED]) == "So.<|im_end|>"
 
 
+def test_a_template_that_begins_an_answer_otherwise_than_it_writes_one_still_has_it_trained(
+    models_dir: Path,
+) -> None:
+    thinking = load_tokenizer(models_dir / MODEL)
+    thinking.chat_template = thinking.chat_template.replace("assistant\n'", "assistant\n<think>'")
+    example = data.encode(data.Row(1, "How?", "So."), thinking, 512)
+    trained = [label for label in example.labels if label != data.IGNORED]
+    assert thinking.decode(trained) == "So.<|im_end|>"
+    assert thinking.decode(example.input_ids).endswith("assistant\n<think>So.<|im_end|>")
+
+
 def test_a_long_row_is_cut_and_counted(tokenizer: Any, tmp_path: Path) -> None:
     rows = [{"input": f"{n}", "output": "long " * 40} for n in range(5)]
     rows.append({"input": "question " * 40, "output": "never reached"})

@@ -57,7 +57,10 @@ class JobPreview(Message):
         description="The model's own chat template, or a plain form because the model has none."
     )
     form: str = Field(description="How a row is written, in a sentence; of the plain form, spelled out.")
-    batch_size: int = Field(description="Rows in one batch; this one has fewer where there are fewer.")
+    batch_size: int = Field(
+        description="Rows in one batch, as configured; this one has fewer where there are fewer. A run that "
+        "lacks the memory reads the same rows in the same order in smaller batches: the job's `batchSplit`."
+    )
     gradient_accumulation_steps: int = Field(description="Batches in one optimizer step.")
     max_length: int = Field(description="Tokens after which a row is cut.")
     seed: int = Field(description="Of the split and of the order of the rows.")
