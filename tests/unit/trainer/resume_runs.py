@@ -13,6 +13,7 @@ from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Result
 from tunedeck_trainer.checkpoint_files import WEIGHTS
 from tunedeck_trainer.pipe import CheckpointWritten, FromChild, PointMade, Spec, Wishes, decode
+from tunedeck_trainer.training_record import LOG
 
 GPT2 = "local/gpt2"
 STEPS = 20
@@ -93,6 +94,7 @@ def trained(
 def _train(folder: Path, spec: Spec, killed_after: int | None) -> None:
     from tunedeck_trainer.recipe import fine_tune
 
+    (folder / LOG).touch()
     with (folder / "told.jsonl").open("ab", buffering=0) as lines:
 
         def tell(message: Any) -> None:
