@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.api import Api
 from tests.support.hub_server import HubServer, files_of
+from tests.support.hub_uploads import WRITER_TOKEN
 from tests.support.servers import MongoServer, NatsServer
 from tests.support.tiny_model import build_tiny_model
 from tunedeck_cli import bundled_model, ports
@@ -78,7 +79,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, hub: HubServer) -> Iterator[
     bundled.parent.mkdir(parents=True)
     # Half a gigabyte that set-up has converted: shared, not copied.
     bundled.symlink_to(bundled_model.folder(Home.from_environment().models))
-    own_hub = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home.root / "huggingface"), "HF_TOKEN": ""}
+    own_hub = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home.root / "huggingface"), "HF_TOKEN": WRITER_TOKEN}
     whole = Stack(home, wanted=ports.ANY, environment=own_hub)
     whole.start()
     yield RunningStack(whole.api_url, whole.monitor_url, home.root, whole)

@@ -10,6 +10,7 @@ from tunedeck_cli.client import PAST, Client, Json
 from tunedeck_cli.errors import CommandFailed
 from tunedeck_cli.output import note
 from tunedeck_contracts.artifacts import MANIFEST, Losses, Manifest
+from tunedeck_contracts.estimates import BatchSplit
 
 _END_SECONDS = 60.0
 
@@ -115,6 +116,8 @@ def differences_of(recorded: Manifest, again: Manifest) -> list[Difference]:
         ("dataset", recorded.dataset_sha256, again.dataset_sha256),
         ("settings", recorded.hyperparameters, again.hyperparameters),
     ]
+    if recorded.batch_split is not None and again.batch_split is not None:
+        pairs.append(("batch split", _words(recorded.batch_split), _words(again.batch_split)))
     was, now = recorded.environment, again.environment
     if was is not None and now is not None:
         names = ("device", "threads", "processor", "platform", "python")
@@ -122,6 +125,11 @@ def differences_of(recorded: Manifest, again: Manifest) -> list[Difference]:
         packages = sorted(was.packages.keys() | now.packages.keys())
         pairs += [(name, was.packages.get(name, "none"), now.packages.get(name, "none")) for name in packages]
     return [Difference(what, str(a), str(b)) for what, a, b in pairs if a != b]
+
+
+def _words(split: BatchSplit) -> str:
+    again = ", activations computed again" if split.gradient_checkpointing else ""
+    return f"{split.gradient_accumulation_steps} x {split.micro_batch_size} rows a step{again}"
 
 
 def _job(manifest: Manifest, steps: int) -> Json:

@@ -9,6 +9,7 @@ from tunedeck_cli import artifact_files, replay
 from tunedeck_cli.artifact_files import sha256_of
 from tunedeck_cli.errors import CommandFailed
 from tunedeck_contracts.artifacts import MANIFEST, Environment, Evaluation, Losses, Manifest, ManifestFile
+from tunedeck_contracts.estimates import BatchSplit
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.message import utc_now
 
@@ -122,8 +123,12 @@ def test_a_loss_that_differs_in_its_last_bit_is_seen_where_all_is_the_same() -> 
 def test_on_another_machine_losses_may_differ_within_the_tolerance(second: float, passed: bool) -> None:
     other = CPU.model_copy(update={"threads": 4, "packages": {"torch": "2.14.0", "peft": "0.21.2"}})
     losses = Losses(train=[2.0, second], evaluations=LOSSES.evaluations[:1])
-    found = replay.compared(manifest(), "job_2_bbbb", manifest(environment=other, losses=losses), 2, 1e-3)
+    whole = manifest(batch_split=BatchSplit(micro_batch_size=8, gradient_accumulation_steps=1))
+    halved = BatchSplit(micro_batch_size=4, gradient_accumulation_steps=2)
+    again = manifest(environment=other, losses=losses, batch_split=halved)
+    found = replay.compared(whole, "job_2_bbbb", again, 2, 1e-3)
     assert [(one.what, one.recorded, one.replayed) for one in found.differences] == [
+        ("batch split", "1 x 8 rows a step", "2 x 4 rows a step"),
         ("threads", "2", "4"),
         ("torch", "2.13.0", "2.14.0"),
     ]

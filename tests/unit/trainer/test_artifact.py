@@ -39,6 +39,8 @@ def test_the_manifest_has_what_the_run_was_made_of(merged: tuple[Path, list[Poin
     manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
     assert manifest.hyperparameters == SETTINGS
     assert manifest.base_revision == "sha256:0"
+    assert manifest.batch_split is not None
+    assert (manifest.batch_split.micro_batch_size, manifest.batch_split.gradient_checkpointing) == (4, False)
     assert manifest.environment is not None and manifest.losses is not None
     assert (manifest.environment.device, manifest.environment.threads) == ("cpu", 1)
     assert manifest.environment.packages["torch"] == torch.__version__

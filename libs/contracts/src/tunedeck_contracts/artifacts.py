@@ -2,6 +2,7 @@
 
 from pydantic import Field, FiniteFloat
 
+from tunedeck_contracts.estimates import BatchSplit
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Result
 from tunedeck_contracts.message import Message, Timestamp
@@ -67,6 +68,9 @@ class Manifest(Message):
     created_at: Timestamp
     packages: dict[str, str] = Field(description="Versions by name.")
     hyperparameters: Hyperparameters | None = Field(default=None, description="All settings, with the seed.")
+    batch_split: BatchSplit | None = Field(
+        default=None, description="How the rows of a step were split; losses depend on it by their rounding."
+    )
     environment: Environment | None = None
     losses: Losses | None = None
     result: Result | None = None

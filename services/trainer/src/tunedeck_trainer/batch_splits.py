@@ -1,5 +1,7 @@
 """How the rows of an optimizer step are split into micro-batches, and what is tried when they do not fit."""
 
+from typing import Any
+
 from tunedeck_contracts.estimates import BatchSplit
 from tunedeck_contracts.hyperparameters import Hyperparameters
 
@@ -9,6 +11,15 @@ def as_asked(settings: Hyperparameters) -> BatchSplit:
     return BatchSplit(
         micro_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
+    )
+
+
+def of_run(arguments: Any, model: Any) -> BatchSplit:
+    """The split that transformers' arguments and the model have."""
+    return BatchSplit(
+        micro_batch_size=arguments.per_device_train_batch_size,
+        gradient_accumulation_steps=arguments.gradient_accumulation_steps,
+        gradient_checkpointing=model.is_gradient_checkpointing,
     )
 
 

@@ -93,8 +93,7 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
         return build_trainer(model, tokenizer, prepared, arguments, points, wishes.cancelled, checkpoints)
 
     memory, energy = MemoryUse(on_gpu), EnergyMeter(spec.device)
-    probe = Probe(trainer_of, memory, energy, wishes, settings.early_stopping_patience)
-    trainer = probe.fitted(spec, tell, lambda: points.seconds)
+    trainer = Probe(trainer_of, memory, energy, wishes).fitted(spec, tell, lambda: points.seconds)
     _stop_if(wishes)
     memory.forget_peak()
 
@@ -142,6 +141,7 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
     trained = Trained(
         run=spec.run,
         result=result,
+        split=batch_splits.of_run(trainer.args, model),
         environment=environment(settings.method, on_gpu),
         points=read_points(history.file),
         log_file=folder / LOG,

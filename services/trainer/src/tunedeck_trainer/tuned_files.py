@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunedeck_contracts.artifacts import MANIFEST, Environment, Losses, Manifest, MergeAgreement
+from tunedeck_contracts.estimates import BatchSplit
 from tunedeck_contracts.jobs import Result
 from tunedeck_contracts.message import utc_now
 from tunedeck_contracts.runs import Run
@@ -25,6 +26,7 @@ class Trained:
 
     run: Run
     result: Result
+    split: BatchSplit
     environment: Environment
     points: list[LossPoint]
     log_file: Path
@@ -84,6 +86,7 @@ def save_record(folder: Path, trained: Trained, merge: MergeAgreement | None = N
         created_at=utc_now(),
         packages=trained.environment.packages,
         hyperparameters=run.hyperparameters,
+        batch_split=trained.split,
         environment=trained.environment,
         losses=trained.losses,
         result=trained.result,
