@@ -77,7 +77,7 @@ class Running:
         return found
 
     async def resolve(self, model_id: str, revision: str | None = None) -> ResolvedModel:
-        return await self.bus.request(rpc.MODEL_RESOLVE, ResolveModel(id=model_id))
+        return await self.bus.request(rpc.MODEL_RESOLVE, ResolveModel(id=model_id, revision=revision))
 
 
 @pytest.fixture
@@ -256,6 +256,24 @@ async def test_models_are_pinned_to_the_folder_first_then_to_the_hubs_commit(
     assert (mine.source, mine.revision) == ("folder", "sha256:" + hashlib.sha256(b"weights").hexdigest())
     pinned = await running.resolve(TINY)
     assert (pinned.source, pinned.revision) == ("hub", hub.models[TINY].main)
+
+
+async def test_a_wanted_revision_is_pinned_or_refused(running: Running, hub: HubServer) -> None:
+    model = hub.add("someone/moved-on", model_files(n_positions=1))
+    wanted = model.main
+    model.commit(model_files(n_positions=2))
+    assert (await running.resolve(model.id)).revision == model.main != wanted
+    assert (await running.resolve(model.id, wanted)).revision == wanted
+    with pytest.raises(NotFound, match="not at the revision that is wanted"):
+        await running.resolve(model.id, "0" * 40)
+    folder = running.catalog.settings.models_dir / "local" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    mine = (await running.resolve("local/mine")).revision
+    assert (await running.resolve("local/mine", mine)).revision == mine
+    with pytest.raises(NotFound, match=f"are {mine}; sha256:0 is wanted"):
+        await running.resolve("local/mine", "sha256:0")
 
 
 @pytest.mark.parametrize(
