@@ -121,24 +121,25 @@ def test_the_first_steps_come_again_bit_for_bit_and_nothing_is_left(
     assert api.main.get(f"/api/jobs/{told['replay']['job_uid']}").status_code == 404
 
 
-def test_a_changed_loss_is_seen(job: dict[str, Any], folder: Path, verify: Verify) -> None:
-    file = folder / "manifest.json"
-    honest = file.read_bytes()
-    manifest = json.loads(honest)
+def test_a_changed_loss_and_a_changed_file_are_seen(folder: Path, verify: Verify) -> None:
+    manifest = json.loads((folder / "manifest.json").read_bytes())
     manifest["losses"]["train"][0] -= 1e-6
-    file.write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    adapter = bytearray((folder / "adapter_model.safetensors").read_bytes())
+    adapter[-1] ^= 1
+    (folder / "adapter_model.safetensors").write_bytes(adapter)
     status, told = verify(str(folder), "--steps", "1")
-    file.write_bytes(honest)
     assert (status, told["verified"], told["manifest_is_the_jobs"]) == (1, False, False)
+    assert told["files"]["changed"] == ["adapter_model.safetensors"]
     differing = [(one["step"], one["what"]) for one in told["replay"]["losses"] if not one["agrees"]]
     assert differing == [(1, "training")]
 
 
-def test_a_changed_file_is_seen(folder: Path, verify: Verify) -> None:
-    assert verify(str(folder), "--files-only")[0] == 0
-    adapter = folder / "adapter_model.safetensors"
-    content = bytearray(adapter.read_bytes())
-    content[-1] ^= 1
-    adapter.write_bytes(content)
-    status, told = verify(str(folder), "--files-only")
-    assert (status, told["files"]["changed"]) == (1, ["adapter_model.safetensors"])
+def test_a_revision_that_cannot_be_had_is_said(api: Api, job: dict[str, Any]) -> None:
+    model = {"uid": "local/tiny", "revision": "sha256:0"}
+    dataset = {"uid": job["configuration"]["dataset"]["uid"]}
+    sent = {"name": "Another revision", "configuration": {"model": model, "dataset": dataset}}
+    made = api.main.post("/api/jobs", json=sent).json()["job"]
+    assert made["status"] == "created"
+    assert "sha256:0 is wanted" in made["problems"][0]
+    assert made["configuration"]["model"]["revision"] == "sha256:0"

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tunedeck_cli import artifact_files, replay
 from tunedeck_cli.artifact_files import sha256_of
 from tunedeck_cli.errors import CommandFailed
+from tunedeck_cli.main import app
 from tunedeck_contracts.artifacts import MANIFEST, Environment, Evaluation, Losses, Manifest, ManifestFile
 from tunedeck_contracts.estimates import BatchSplit
 from tunedeck_contracts.hyperparameters import Hyperparameters
@@ -76,6 +78,19 @@ def test_a_changed_and_a_missing_file_are_named_and_an_added_one_breaks_nothing(
     )
     (folder / "merged/config.json").unlink()
     assert checked(folder).missing == ["merged/config.json"]
+
+
+def test_the_command_says_by_its_exit_status_whether_the_files_are_right(folder: Path) -> None:
+    arguments = ["verify", str(folder), "--files-only"]
+    right = CliRunner().invoke(app, arguments)
+    assert (right.exit_code, right.stdout.splitlines()) == (
+        0,
+        ["Files: 2 of 2 are as the manifest says.", "Verified."],
+    )
+    (folder / "merged/config.json").write_bytes(b"merged/config.jsoN")
+    wrong = CliRunner().invoke(app, [*arguments, "--json"])
+    told = json.loads(wrong.stdout)
+    assert (wrong.exit_code, told["files"]["changed"], told["verified"]) == (1, ["merged/config.json"], False)
 
 
 def test_a_manifest_that_names_a_file_outside_is_refused(folder: Path) -> None:
