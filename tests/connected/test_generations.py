@@ -112,6 +112,14 @@ async def blobs(mongo_url: str) -> AsyncIterator[BlobStore]:
     await client.close()
 
 
+@pytest.fixture(scope="module")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made before any service runs: one whose event loop stands still ends its process."""
+    folder = tmp_path_factory.mktemp("models")
+    build_tiny_model(folder / "local/tiny")
+    return folder
+
+
 @pytest.fixture
 def adapters(tmp_path: Path) -> Path:
     return tmp_path.resolve() / "adapters"
@@ -119,12 +127,16 @@ def adapters(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def trainer(
-    bus: Bus, blobs: BlobStore, nats_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    models_dir: Path,
+    bus: Bus,
+    blobs: BlobStore,
+    nats_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Trainer]:
     monkeypatch.setattr(line, "ALIVE_SECONDS", 0.1)
-    build_tiny_model(tmp_path / "models/local/tiny")
     settings = TrainerSettings(
-        models_dir=tmp_path / "models",
+        models_dir=models_dir,
         work_dir=tmp_path,
         adapters_dir=tmp_path / "adapters",
         generation_places=PLACES,

@@ -18,6 +18,9 @@ MOST_MESSAGES = 200
 MOST_NEW_TOKENS = 4096
 LONGEST_SECONDS = 600.0
 
+COLDEST = 0.01
+"""A lower temperature counts as 0: scores divided by it leave the range of numbers."""
+
 ALIVE_SECONDS = 2.0
 """How often a trainer says on each of its streams that it lives."""
 
@@ -61,14 +64,15 @@ class GenerateText(Message):
         default=0.0,
         ge=0,
         le=2,
-        description="0 takes the likeliest token each time, so that the same question gets the same answer.",
+        description="0, or less than 0.01, takes the likeliest token each time, so that the same question "
+        "gets the same answer.",
     )
     top_p: FiniteFloat = Field(
         default=1.0,
         gt=0,
         le=1,
         description="With a temperature: draw among the likeliest tokens that have this probability "
-        "together.",
+        "together; a `top_k` of the model's own settings holds too.",
     )
     seed: StrictInt | None = Field(
         default=None, ge=0, lt=2**63, description="With a temperature: the same seed draws the same tokens."

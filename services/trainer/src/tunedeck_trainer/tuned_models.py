@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import secrets
 import shutil
+import time
 from pathlib import Path
 
 from pymongo.errors import PyMongoError
@@ -15,6 +16,7 @@ from tunedeck_contracts.model_saving import StoredArtifact
 from tunedeck_contracts.plans import Plan
 
 _WEIGHTS = ".safetensors"
+_LONGEST_FETCH_SECONDS = 24 * 3600
 
 
 def check_tuned(plan: Plan) -> None:
@@ -48,8 +50,8 @@ async def tuned_folder(plan: Plan, adapters_dir: Path, blobs: BlobStore) -> Path
     if await asyncio.to_thread(_has_all, folder, files):
         return folder.resolve()
     draft = adapters_dir / f".fetched-{plan.job_uid}-{secrets.token_hex(4)}"
-    draft.mkdir(parents=True)
     try:
+        await asyncio.to_thread(_make, draft)
         for one in files:
             await _fetch(one, blobs, draft)
         await asyncio.to_thread(_put_in_place, draft, folder)
@@ -57,9 +59,19 @@ async def tuned_folder(plan: Plan, adapters_dir: Path, blobs: BlobStore) -> Path
         raise Conflict(f"A file of job {plan.job_uid!r} is gone: {error.detail}") from error
     except PyMongoError as error:
         raise Unavailable("The blob store does not answer, so the tuned model cannot be fetched.") from error
+    except OSError as error:
+        raise Unavailable(f"The trainer's disk does not take the tuned model: {error}.") from error
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
     return folder.resolve()
+
+
+def _make(draft: Path) -> None:
+    """A folder of its own; what a trainer that died has left goes."""
+    for left in draft.parent.glob(".fetched-*"):
+        if left.stat().st_mtime < time.time() - _LONGEST_FETCH_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
+    draft.mkdir(parents=True)
 
 
 def _has_all(folder: Path, files: list[StoredArtifact]) -> bool:

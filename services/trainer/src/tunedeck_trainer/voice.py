@@ -18,7 +18,7 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.utils.logging import disable_progress_bar
 
 from tunedeck_contracts.errors import BadRequest
-from tunedeck_contracts.generation import GeneratedToken, GenerateText, GenerationEnd
+from tunedeck_contracts.generation import COLDEST, GeneratedToken, GenerateText, GenerationEnd
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.message import Message
 from tunedeck_trainer import data, memory, model_files
@@ -188,10 +188,9 @@ class _Until(StoppingCriteria):  # type: ignore[misc]
 
 def _prompt(asked: GenerateText, tokenizer: Any) -> list[int]:
     """The question exactly as training writes it."""
-    if asked.prompt is not None:
-        prompt, _ = data.chat_texts(data.Row(0, asked.prompt, ""), tokenizer)
-        return data.prompt_tokens(prompt, tokenizer)
     messages = [{"role": one.role, "content": one.content} for one in asked.messages or []]
+    if asked.prompt is not None:
+        messages = [{"role": "user", "content": asked.prompt}]
     if tokenizer.chat_template is None and len(messages) > 1:
         raise BadRequest("The model has no chat template, so it takes one user's message and no more.")
     try:
@@ -204,19 +203,20 @@ def _config(asked: GenerateText, loaded: _Loaded, room: int) -> GenerationConfig
     """The model's own settings, with what was asked for in their place."""
     config = copy.deepcopy(loaded.model.generation_config)
     own = config.eos_token_id
+    draws = asked.temperature >= COLDEST
     ends = {*(own if isinstance(own, list) else [own]), loaded.tokenizer.eos_token_id} - {None}
     config.update(
         max_length=None,
         max_new_tokens=min(asked.max_new_tokens, room),
         num_beams=1,
-        do_sample=asked.temperature > 0,
-        temperature=asked.temperature if asked.temperature > 0 else None,
-        top_p=asked.top_p if asked.temperature > 0 else None,
+        do_sample=draws,
+        temperature=asked.temperature if draws else None,
+        top_p=asked.top_p if draws else None,
         eos_token_id=sorted(ends),
         pad_token_id=loaded.tokenizer.pad_token_id,
         use_cache=True,
     )
-    if asked.temperature == 0:
+    if not draws:
         config.update(top_k=None)
     return config
 
