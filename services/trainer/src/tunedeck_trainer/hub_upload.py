@@ -47,7 +47,7 @@ def pushed(asked: Upload) -> HubPush:
         return failed(asked, PushProblem.NO_TOKEN, sentence)
     # Before the client is imported, which reads it then. Its way over Xet makes several commits of a large
     # folder: one that breaks off would leave half a model.
-    os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+    os.environ["HF_HUB_DISABLE_XET"] = "1"
     from httpx2 import HTTPError
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
