@@ -58,17 +58,7 @@ class SideProcesses:
             InternalError: a defect of the module.
         """
         async with self._turn:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                module,
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=PIPE,
-                start_new_session=True,
-                env=environment(device),
-                preexec_fn=_step_back(die_with(os.getpid(), _OOM_SCORE)),
-            )
+            process = await _started(module, device)
             try:
                 answer, printed = await process.communicate(question.to_json())
             finally:
@@ -79,6 +69,28 @@ class SideProcesses:
         lines = printed.decode("utf-8", "replace").splitlines()[-_LAST_WORDS:]
         log.warning("side_process_failed", module=module, status=process.returncode, lines=lines)
         raise _why_not(process.returncode, answer)
+
+
+async def _started(module: str, device: str) -> Process:
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            module,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            start_new_session=True,
+            env=environment(device),
+            preexec_fn=_step_back(die_with(os.getpid(), _OOM_SCORE)),
+        )
+    )
+    try:
+        # asyncio waits for ever for a process whose start was cancelled half-way.
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await _gone(await starting)
+        raise
 
 
 def _step_back(prepare: Callable[[], None]) -> Callable[[], None]:
@@ -94,7 +106,8 @@ async def _gone(process: Process) -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        # What it has written is read: asyncio takes a process for gone only when its pipes are.
+        await process.communicate()
 
 
 def _why_not(status: int, answer: bytes) -> TunedeckError:
