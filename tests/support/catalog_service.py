@@ -19,7 +19,7 @@ from tunedeck_chassis.service import started
 from tunedeck_contracts import rpc
 from tunedeck_contracts.datasets import CheckUpload, CreateDataset, CsvPreview, Dataset, RefusedUpload
 from tunedeck_contracts.ids import new_upload_uid
-from tunedeck_contracts.jobs import FindJobsUsing, JobsUsing
+from tunedeck_contracts.job_lists import FindJobsUsing, JobsUsing
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.rpc import Rpc
 

@@ -176,6 +176,7 @@ def probed(micro_batch_size: int | None = None) -> Probed:
         seconds=around(10.0),
         peak_memory_bytes=around(4e8),
         tokens=around(1000.0),
+        available_memory_bytes=8_000_000_000,
         basis="Measured.",
     )
     if micro_batch_size is None:

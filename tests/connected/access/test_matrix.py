@@ -42,6 +42,7 @@ NEEDED = {
     "GET /api/job-configuration": READ,
     "GET /api/jobs": READ,
     "POST /api/jobs": WRITE,
+    "POST /api/jobs/estimate": WRITE,
     "GET /api/jobs/current": READ,
     "GET /api/jobs/past": READ,
     "GET /api/jobs/statistics": READ,

@@ -26,7 +26,7 @@ from tunedeck_contracts.datasets import (
     ResolveDataset,
 )
 from tunedeck_contracts.errors import Conflict, NotFound, Unavailable
-from tunedeck_contracts.jobs import FindJobsUsing
+from tunedeck_contracts.job_lists import FindJobsUsing
 
 pytestmark = pytest.mark.connected
 

@@ -15,6 +15,7 @@ from tests.support.jobs_service import FOUND, MODEL, NO_MODEL, Service, claim, r
 from tunedeck_contracts.errors import BadRequest, NotFound, ValidationFailed
 from tunedeck_contracts.hyperparameters import decode_uid
 from tunedeck_contracts.job_lists import (
+    FindJobsUsing,
     GetBestHyperparameters,
     JobFilters,
     JobGroup,
@@ -22,7 +23,7 @@ from tunedeck_contracts.job_lists import (
     JobSort,
     ListJobs,
 )
-from tunedeck_contracts.jobs import FindJobsUsing, Status, TrainingMode
+from tunedeck_contracts.jobs import Status, TrainingMode
 from tunedeck_contracts.runs import Outcome
 from tunedeck_jobs import csv_export
 from tunedeck_jobs.repository import documents

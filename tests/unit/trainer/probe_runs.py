@@ -1,4 +1,4 @@
-"""Runs of the tiny model, each in a process forked from one that has loaded torch, under a limit of memory."""
+"""Runs of tiny models, each in a process forked from one that has loaded torch, under a limit of memory."""
 
 import json
 import multiprocessing
@@ -94,8 +94,12 @@ def _train(folder: Path, spec: Spec, room: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (taken("VmData") + room, hard))
     end: dict[str, Any] = {"result": None, "raised": ""}
     with (folder / "told.jsonl").open("ab", buffering=0) as lines:
+
+        def tell(message: FromChild) -> None:
+            lines.write(message.to_json() + b"\n")
+
         try:
-            found = fine_tune(spec, folder, lambda one: lines.write(one.to_json() + b"\n"), Wishes())
+            found = fine_tune(spec, folder, tell, Wishes())
             end["result"] = found.model_dump(mode="json")
         except Exception as error:
             end["raised"] = f"{getattr(error, 'code', '')} {error}"

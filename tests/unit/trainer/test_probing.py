@@ -22,8 +22,8 @@ from tunedeck_trainer.memory_use import MemoryUse
 from tunedeck_trainer.model_loading import prepare_model
 from tunedeck_trainer.pipe import FromChild, RunProbed, Spec, Wishes
 from tunedeck_trainer.probing import Probe
-from tunedeck_trainer.tokenizer_loading import load_tokenizer
 from tunedeck_trainer.recipe import build_trainer, training_arguments
+from tunedeck_trainer.tokenizer_loading import load_tokenizer
 
 MIB = 2**20
 SETTINGS = Hyperparameters(max_steps=2, batch_size=16, eval_steps=2, learning_rate=1e-2)
@@ -66,11 +66,11 @@ class InThisProcess:
             self.faulty()
             return computed(*given, **named)
 
-        trainer.compute_loss = compute_loss
+        trainer.compute_loss = compute_loss  # type: ignore[method-assign]
         return trainer
 
     def fitted(self) -> TokenTrainer:
-        probe = Probe(self.trainer_of, MemoryUse(False), EnergyMeter("cpu"), Wishes(), None)
+        probe = Probe(self.trainer_of, MemoryUse(False), EnergyMeter("cpu"), Wishes())
         return probe.fitted(self.spec, self.told.append, lambda: 1.0)
 
 
@@ -78,7 +78,7 @@ def test_what_does_not_fit_is_halved_and_learns_the_same(
     tmp_path: Path, models_dir: Path, unsplit: Ran
 ) -> None:
     assert unsplit.split is None and unsplit.probed is not None
-    limited = ran(tmp_path / "limited", models_dir, SETTINGS, room=120 * MIB)
+    limited = ran(tmp_path / "limited", models_dir, SETTINGS, room=48 * MIB)
     split = limited.split
     assert split is not None, limited.raised
     assert split.micro_batch_size <= SETTINGS.batch_size // 2
@@ -189,31 +189,31 @@ def test_every_smaller_split_has_the_same_rows_a_step_and_the_search_ends() -> N
             assert seen <= 8
 
 
-def test_a_quote_counts_the_runs_own_rows(tmp_path: Path, models_dir: Path) -> None:
+def test_a_quote_counts_the_runs_own_rows() -> None:
     settings = Hyperparameters(
-        batch_size=4, gradient_accumulation_steps=2, epochs=2, eval_steps=3, validation_rows=3
+        batch_size=2, gradient_accumulation_steps=2, epochs=2, eval_steps=3, early_stopping_patience=1
     )
-    here = InThisProcess(tmp_path, models_dir, settings)
-    trainer = here.trainer_of(batch_splits.as_asked(settings))
-    work = quoting.work_of(trainer, patience=1)
-    read = [len(row["input_ids"]) for row in trainer.train_dataset]
-    assert len(read) == 27
-    assert (work.steps, work.evaluations, work.fewest_steps) == (8, 4, 3)
-    assert work.read_tokens == 2 * sum(read)
-    assert 2 * sum(read) <= work.padded_tokens <= 2 * 27 * max(read)
+    work = quoting.work_of(settings, ordered=[9, 8, 7, 7, 6, 5, 5, 4, 3, 2], validation=[3, 5, 4])
+    assert (work.steps, work.fewest_steps, work.evaluations) == (6, 3, 3)
+    assert (work.read_tokens, work.padded_tokens) == (2 * 56, 2 * 2 * (9 + 7 + 6 + 5 + 3))
+    assert work.padded_validation_tokens == 2 * 5 + 4
+    whole = quoting.work_of(settings.model_copy(update={"max_steps": 9}), [9, 8, 7, 7, 6, 5, 5, 4, 3, 2], [3])
+    assert (whole.steps, whole.read_tokens) == (9, 3 * 56)
+
     found = quoting.Measured(
-        device="cpu",
-        second_per_token=(0.001, 0.001, 0.002),
-        forward_share=0.5,
-        optimizer_seconds=0.25,
-        elapsed=3.0,
+        longest=quoting.Pass(tokens=18, forward=0.36, backward=0.36, optimizer=0.5),
+        middle=quoting.Pass(tokens=10, forward=0.1, backward=0.2, optimizer=0.25),
         peak=1000,
-        free=2000,
-        watts=None,
+        available=2000,
+        watts=360.0,
     )
-    quote = quoting.measured(found, work)
-    evaluating = 4 * work.padded_validation_tokens * 0.001 * 0.5
-    assert quote.seconds.expected == pytest.approx(3 + 0.001 * work.padded_tokens + 8 * 0.25 + evaluating)
-    assert 3 < quote.seconds.low < quote.seconds.expected < quote.seconds.high
-    assert quote.tokens.low == work.read_tokens * 3 / 8
-    assert quote.energy_watt_hours is None
+    grounds = quoting.Grounds("By hand.", seconds=(0.5, 2.0), memory=(0.9, 1.5))
+    quote = quoting.quoted("cpu", found, work, grounds, elapsed=3.0)
+    usual = 120 * 0.03 + 6 * 0.25 + 3 * 14 * 0.01
+    slow = 120 * 0.04 + 6 * 0.25 + 3 * 14 * 0.04 / 3
+    assert quote.seconds.expected == pytest.approx(3 + usual)
+    assert (quote.seconds.low, quote.seconds.high) == pytest.approx((3 + 0.5 * usual / 2, 3 + 2 * slow))
+    assert (quote.tokens.low, quote.tokens.expected) == (56, 112)
+    assert (quote.peak_memory_bytes.low, quote.peak_memory_bytes.high) == (900, 1500)
+    assert quote.energy_watt_hours is not None
+    assert quote.energy_watt_hours.expected == pytest.approx(usual / 10)

@@ -27,8 +27,9 @@ class Estimate(CamelMessage):
     energy_watt_hours: Range | None = Field(
         default=None, description="Of the GPU; null where nothing tells the power."
     )
-    free_memory_bytes: int | None = Field(
-        default=None, description="What the device has for the training process; null where nobody can say."
+    available_memory_bytes: int = Field(
+        description="What the training process may have of it. Where the peak is above, the probe splits the "
+        "batches further."
     )
     basis: str = Field(description="Where the figures and their bounds come from, in a sentence or two.")
 

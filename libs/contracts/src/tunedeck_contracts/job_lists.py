@@ -207,3 +207,18 @@ class BestHyperparameters(Message):
     )
     model: Reference
     dataset: Reference
+
+
+class FindJobsUsing(Message):
+    """Which jobs that have not ended need a dataset."""
+
+    dataset: str = Field(min_length=1, max_length=200, description="A dataset's uid.")
+    also: list[Annotated[str, Field(max_length=200)]] = Field(
+        default=[], max_length=2, description="Its `id` and `upload_id`: an unresolved job may name it so."
+    )
+
+
+class JobsUsing(Message):
+    """At most 100 uids; empty when none needs it."""
+
+    jobs: list[str]

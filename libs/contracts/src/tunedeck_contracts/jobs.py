@@ -207,7 +207,8 @@ class Result(CamelMessage):
     trained_tokens: int
     seconds: float
     peak_memory_bytes: int | None = Field(
-        default=None, description="Most that training has taken at once: as in `estimate`, beside which it is."
+        default=None,
+        description="Most that training has had at once, of what `estimate` says.",
     )
     energy_watt_hours: float | None = Field(
         default=None, description="Of the GPU, where it tells; of the attempt that completed the job."
@@ -258,7 +259,7 @@ class Job(CamelMessage):
     )
     batch_split: BatchSplit | None = Field(
         default=None,
-        description="How its batches are split so that they fit; null while they are as `configuration` says.",
+        description="How its batches are split so that they fit; null while it is as `configuration` says.",
     )
     artifacts: list[Artifact] = []
     hub_push: HubPush | None = Field(
@@ -291,18 +292,3 @@ class GetJob(Message):
     """One job by its uid."""
 
     uid: str
-
-
-class FindJobsUsing(Message):
-    """Which jobs that have not ended need a dataset."""
-
-    dataset: str = Field(min_length=1, max_length=200, description="A dataset's uid.")
-    also: list[Annotated[str, Field(max_length=200)]] = Field(
-        default=[], max_length=2, description="Its `id` and `upload_id`: an unresolved job may name it so."
-    )
-
-
-class JobsUsing(Message):
-    """At most 100 uids; empty when none needs it."""
-
-    jobs: list[str]

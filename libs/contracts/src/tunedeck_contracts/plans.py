@@ -4,8 +4,8 @@ from pydantic import Field
 
 from tunedeck_contracts.datasets import ResolvedDataset
 from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_contracts.jobs import Status
-from tunedeck_contracts.message import Message
+from tunedeck_contracts.jobs import RequestedConfiguration, Status
+from tunedeck_contracts.message import CamelMessage, Message
 from tunedeck_contracts.model_saving import StoredArtifact
 from tunedeck_contracts.models import ResolvedModel
 
@@ -16,10 +16,16 @@ class GetPlan(Message):
     uid: str
 
 
+class EstimateJob(CamelMessage):
+    """What `POST /api/jobs/estimate` takes: the configuration of a job's body; the rest of it is not read."""
+
+    configuration: RequestedConfiguration
+
+
 class Plan(Message):
     """A job's model, rows and settings: as its runs have them, or would have them if it were queued now."""
 
-    job_uid: str
+    job_uid: str = Field(description="Empty of a job that is not stored.")
     model: ResolvedModel
     dataset: ResolvedDataset
     hyperparameters: Hyperparameters

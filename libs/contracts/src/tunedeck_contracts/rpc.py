@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 from tunedeck_contracts import (
     checkpoints,
     datasets,
+    estimates,
     generation,
     health,
     job_changes,
@@ -40,7 +41,7 @@ BESIDE_TRAINING = 120.0
 """A trainer's answer by a process of its own, which starts with torch and may wait for its turn."""
 
 _ASKING = {
-    *("best", "check", "compare", "current", "export", "get", "list", "locate"),
+    *("best", "check", "compare", "current", "estimate", "export", "get", "list", "locate"),
     *("recheck", "resolve", "rows", "search", "statistics", "tokens", "users"),
 }
 
@@ -144,9 +145,14 @@ JOB_CHECKPOINT_REGISTER = Rpc(
     WRITE,
     callers=("trainer",),
 )
+PLAN_RESOLVE = Rpc(
+    "jobs", "plan", "resolve", plans.EstimateJob, plans.Plan, 2 * RESOLVE, callers=("trainer",)
+)
 PLAN_GET = Rpc("jobs", "plan", "get", plans.GetPlan, plans.Plan, 2 * RESOLVE, callers=("trainer",))
 CHECKPOINT_LIST = Rpc("jobs", "checkpoint", "list", checkpoints.ListCheckpoints, checkpoints.CheckpointList)
-JOBS_USING_DATASET = Rpc("jobs", "dataset", "users", jobs.FindJobsUsing, jobs.JobsUsing, callers=("catalog",))
+JOBS_USING_DATASET = Rpc(
+    "jobs", "dataset", "users", job_lists.FindJobsUsing, job_lists.JobsUsing, callers=("catalog",)
+)
 HYPERPARAMETERS_BEST = Rpc(
     "jobs", "hyperparameters", "best", job_lists.GetBestHyperparameters, job_lists.BestHyperparameters
 )
@@ -161,6 +167,7 @@ PUSH_REPORT = Rpc(
 )
 ARTIFACT_LOCATE = Rpc("jobs", "artifact", "locate", model_saving.GetArtifact, model_saving.ArtifactLocation)
 
+JOB_ESTIMATE = Rpc("trainer", "job", "estimate", plans.EstimateJob, estimates.Estimate, BESIDE_TRAINING)
 PREVIEW_GET = Rpc("trainer", "preview", "get", previews.GetPreview, previews.JobPreview, BESIDE_TRAINING)
 
 TEXT_GENERATE = Rpc(

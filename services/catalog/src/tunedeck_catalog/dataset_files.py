@@ -29,7 +29,7 @@ from tunedeck_contracts.datasets import (
     RowPage,
 )
 from tunedeck_contracts.errors import Conflict, NotFound, Unavailable
-from tunedeck_contracts.jobs import FindJobsUsing
+from tunedeck_contracts.job_lists import FindJobsUsing
 from tunedeck_contracts.tokens import TokenStatistics
 
 log = structlog.get_logger()

@@ -29,15 +29,17 @@ from tunedeck_contracts.job_lists import (
     BestHyperparameters,
     CompareJobs,
     ExportJobs,
+    FindJobsUsing,
     GetBestHyperparameters,
     GetJobStatistics,
     JobComparison,
     JobList,
     JobsExport,
     JobStatistics,
+    JobsUsing,
     ListJobs,
 )
-from tunedeck_contracts.jobs import FindJobsUsing, GetJob, Job, JobCreated, JobsUsing, SubmitJob
+from tunedeck_contracts.jobs import GetJob, Job, JobCreated, SubmitJob
 from tunedeck_contracts.model_saving import (
     ArtifactLocation,
     ClaimPush,
@@ -47,7 +49,7 @@ from tunedeck_contracts.model_saving import (
     PushReported,
     ReportPush,
 )
-from tunedeck_contracts.plans import GetPlan, Plan
+from tunedeck_contracts.plans import EstimateJob, GetPlan, Plan
 from tunedeck_contracts.runs import Beat, BeatReply, Claim, Claimed, Report, Reported
 from tunedeck_contracts.training_mode import GetMode, Mode, ModeSet, SetMode
 from tunedeck_jobs.checkpoints import Checkpoints
@@ -220,6 +222,12 @@ async def report_push(message: ReportPush, pushes: PushesContext) -> PushReporte
     """A push has ended."""
     await pushes.report(message)
     return PushReported()
+
+
+@request_handler(router, rpc.PLAN_RESOLVE)
+async def resolve_plan(message: EstimateJob, plans: PlansContext) -> Plan:
+    """A trainer is asked what a job would take that is not there yet."""
+    return await plans.of_new_job(message.configuration)
 
 
 @request_handler(router, rpc.JOB_CLAIM)

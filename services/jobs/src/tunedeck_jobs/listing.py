@@ -9,6 +9,7 @@ from tunedeck_contracts.job_lists import (
     MOST_JOBS,
     BestHyperparameters,
     CurrentCounts,
+    FindJobsUsing,
     GetBestHyperparameters,
     JobComparison,
     JobFilters,
@@ -18,7 +19,7 @@ from tunedeck_contracts.job_lists import (
     ListJobs,
     PastCounts,
 )
-from tunedeck_contracts.jobs import CURRENT, PAST, FindJobsUsing, Job, Status
+from tunedeck_contracts.jobs import CURRENT, PAST, Job, Status
 from tunedeck_contracts.message import utc_now
 from tunedeck_jobs.comparison import compare
 from tunedeck_jobs.csv_export import to_csv

@@ -3,8 +3,9 @@
 from tunedeck_contracts.errors import NotFound
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.ids import checked_id
-from tunedeck_contracts.jobs import ModelReference, Reference
+from tunedeck_contracts.jobs import ModelReference, Reference, RequestedConfiguration, Status
 from tunedeck_contracts.plans import Plan
+from tunedeck_jobs.hyperparameter_choice import choose
 from tunedeck_jobs.record import Pinned
 from tunedeck_jobs.repository.jobs import JobRepository
 from tunedeck_jobs.resolving import Resolver
@@ -29,7 +30,8 @@ class Plans:
         if record is None:
             raise NotFound(f"There is no job {uid!r}.")
         configuration = record.job.configuration
-        pinned = record.pinned or await self._pinned_now(uid, configuration.model, configuration.dataset)
+        what = f"What job {uid!r} trains is not known"
+        pinned = record.pinned or await self._pinned_now(what, configuration.model, configuration.dataset)
         return Plan(
             job_uid=uid,
             model=pinned.model,
@@ -39,8 +41,27 @@ class Plans:
             artifacts=list(record.stored_artifacts),
         )
 
-    async def _pinned_now(self, uid: str, model: ModelReference, dataset: Reference) -> Pinned:
+    async def of_new_job(self, configuration: RequestedConfiguration) -> Plan:
+        """What a job would have that is not stored.
+
+        Raises:
+            ValidationFailed: a hyperparameter is out of bounds.
+            Conflict: its model or dataset is not known; `errors` has its problems.
+            Unavailable: the catalog could not be asked.
+        """
+        settings, _ = choose(configuration.hyperparameters)
+        what = "What such a job would train is not known"
+        pinned = await self._pinned_now(what, configuration.model, configuration.dataset)
+        return Plan(
+            job_uid="",
+            model=pinned.model,
+            dataset=pinned.dataset,
+            hyperparameters=Hyperparameters.model_validate(settings.model_dump()),
+            status=Status.CREATED,
+        )
+
+    async def _pinned_now(self, what: str, model: ModelReference, dataset: Reference) -> Pinned:
         found = await self._resolver.resolve(model.uid, dataset.uid, model.revision)
         if found.pinned is None:
-            raise found.refusal(f"What job {uid!r} trains is not known")
+            raise found.refusal(what)
         return found.pinned

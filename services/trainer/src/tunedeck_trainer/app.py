@@ -6,6 +6,7 @@ from tunedeck_chassis.broker import create_broker
 from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.health import health_router
 from tunedeck_trainer import handlers
+from tunedeck_trainer.estimates import Estimates
 from tunedeck_trainer.generations import Generations
 from tunedeck_trainer.hardware import Hardware
 from tunedeck_trainer.hub_pushes import HubPushes
@@ -45,7 +46,9 @@ async def serve(settings: TrainerSettings) -> None:
     hub_pushes = HubPushes(around)
     generations = Generations(around)
     broker.context.set_global("generations", generations)
-    broker.context.set_global("previews", Previews(around, SideProcesses()))
+    processes = SideProcesses()
+    broker.context.set_global("previews", Previews(around, processes))
+    broker.context.set_global("estimates", Estimates(around, processes))
 
     async def mongo_problem() -> str | None:
         return await mongo.problem(client)

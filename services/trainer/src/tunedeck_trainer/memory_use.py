@@ -32,6 +32,11 @@ class MemoryUse:
         return max(0, min([int(_SHARE_OF_FREE * here), *_left_by_limits()]))
 
     @property
+    def available(self) -> int:
+        """Bytes that the process may have in all."""
+        return self.free + (int(torch.cuda.memory_allocated()) if self._on_gpu else taken("VmRSS"))
+
+    @property
     def peak(self) -> int:
         """Most bytes at once since `forget_peak`."""
         return int(torch.cuda.max_memory_reserved()) if self._on_gpu else taken("VmHWM")

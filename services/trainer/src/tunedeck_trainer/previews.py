@@ -2,17 +2,14 @@
 
 import asyncio
 import shutil
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tunedeck_contracts import rpc
 from tunedeck_contracts.errors import Unavailable
 from tunedeck_contracts.plans import GetPlan, Plan
 from tunedeck_contracts.previews import JobPreview
-from tunedeck_trainer import failures, rows
-from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.preview_question import PreviewQuestion
-from tunedeck_trainer.side_process import SideProcesses, refusal
+from tunedeck_trainer.side_process import SideProcesses
+from tunedeck_trainer.side_rows import rows_beside
 from tunedeck_trainer.surroundings import Surroundings
 
 MODULE = "tunedeck_trainer.previewing"
@@ -55,13 +52,7 @@ class Previews:
             ) from None
 
     async def _of(self, plan: Plan) -> JobPreview:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=self._folder) as folder:
-            rows_file = Path(folder) / "rows.jsonl"
-            try:
-                await rows.download(plan.dataset, self._around.blobs, rows_file)
-            except RunFailed as error:
-                raise refusal(failures.of_exception(error)) from error
+        async with rows_beside(plan.dataset, self._around.blobs, self._folder) as rows_file:
             question = PreviewQuestion(
                 plan=plan, models_dir=self._around.settings.models_dir.resolve(), rows_file=rows_file
             )

@@ -7,6 +7,7 @@ learning rate is zero, it is thrown away after, and the random states are put ba
 for bit the one that it were without.
 """
 
+import dataclasses
 import gc
 import logging
 import math
@@ -14,7 +15,6 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ from tunedeck_trainer.failures import Cancelled, RunFailed
 from tunedeck_trainer.loop import Tell, TokenTrainer
 from tunedeck_trainer.memory_use import MemoryUse
 from tunedeck_trainer.pipe import PhaseChanged, RunProbed, Spec, Wishes
+from tunedeck_trainer.quoting import Grounds, Measured, Pass
 
 log = logging.getLogger("tunedeck")
 
@@ -38,14 +39,15 @@ Row = dict[str, Any]
 """Of the trainer's own dataset: `input_ids` and `labels`."""
 
 
-@dataclass(frozen=True)
-class Pass:
-    """Seconds of one micro-batch, and of the optimizer after it; `tokens` with the padding."""
-
-    tokens: int
-    forward: float
-    backward: float
-    optimizer: float
+# What is not measured: batches of other lengths, checkpoints, points, and what else the machine does. Later
+# micro-batches may lie less densely in memory than the longest did.
+_GROUNDS = Grounds(
+    sentence="Measured before the first step: time by a micro-batch of rows of middle length, memory by the "
+    "one of the longest rows. Time from 0.8 times the quicker to 1.5 times the slower of both by their "
+    "tokens, memory from 0.95 to 1.2 times; the low ends are also of a run that stops as early as it may.",
+    seconds=(0.8, 1.5),
+    memory=(0.95, 1.2),
+)
 
 
 class Probe:
@@ -57,13 +59,11 @@ class Probe:
         memory: MemoryUse,
         energy: EnergyMeter,
         wishes: Wishes,
-        patience: int | None,
     ) -> None:
         self._trainer_of = trainer_of
         self._memory = memory
         self._energy = energy
         self._wishes = wishes
-        self._patience = patience
 
     def fitted(self, spec: Spec, tell: Tell, elapsed: Callable[[], float]) -> TokenTrainer:
         """The trainer of the split that an earlier attempt of the job has found, or of the first that fits.
@@ -84,11 +84,10 @@ class Probe:
         while split is not None:
             if self._wishes.cancelled.is_set():
                 raise Cancelled
-            free = self._memory.free
             trainer = self._trainer_of(split)
-            passes, reason = self._tried(trainer)
-            if passes:
-                predicted = self._predicted(trainer, passes, spec.device, free, elapsed())
+            found, reason = self._tried(trainer)
+            if found is not None:
+                predicted = self._quoted(trainer, found, split, spec, elapsed())
                 changed = split if split != asked else None
                 tell(RunProbed(probed=Probed(predicted=predicted, split=changed)))
                 return trainer
@@ -100,43 +99,32 @@ class Probe:
             self._memory.release()
         raise RunFailed(
             FailureCode.OUT_OF_MEMORY,
-            f"Not even the longest row alone fits. {reason} Lower max_length, choose a smaller model, or lora in "
-            "place of full.",
+            f"Not even the longest row alone fits. {reason} Lower max_length, choose a smaller model, or "
+            "lora in place of full.",
         )
 
-    def _tried(self, trainer: TokenTrainer) -> tuple[list[Pass], str]:
-        """The passes, or why they do not fit."""
+    def _tried(self, trainer: TokenTrainer) -> tuple[Measured | None, str]:
+        """What was measured, or why it does not fit."""
         try:
             with self._memory.limited():
-                return _passes(trainer, self._memory), ""
+                return measured(trainer, self._memory), ""
         except (MemoryError, RuntimeError) as error:
             if failures.of_exception(error).code is not FailureCode.OUT_OF_MEMORY:
                 raise
             # The exception's frames hold what did not fit: only its words leave this function.
             first = next(iter(str(error).splitlines()), "") or type(error).__name__
-            return [], first[:_LONGEST_REASON]
-        finally:
-            trainer.model.zero_grad(set_to_none=True)
+            return None, first[:_LONGEST_REASON]
 
-    def _predicted(
-        self, trainer: TokenTrainer, passes: Sequence[Pass], device: str, free: int, elapsed: float
+    def _quoted(
+        self, trainer: TokenTrainer, found: Measured, split: BatchSplit, spec: Spec, elapsed: float
     ) -> Estimate:
-        _, longest, middle = passes
-        paces = [(one.forward + one.backward) / one.tokens for one in (middle, longest)]
-        work = quoting.work_of(trainer, self._patience)
-        return quoting.measured(
-            quoting.Measured(
-                device=device,
-                second_per_token=(min(paces), paces[0], max(paces)),
-                forward_share=middle.forward / (middle.forward + middle.backward),
-                optimizer_seconds=min(one.optimizer for one in passes),
-                elapsed=elapsed,
-                peak=self._memory.peak,
-                free=free,
-                watts=self._energy.watts,
-            ),
-            work,
-        )
+        lengths = [len(row["input_ids"]) for row in trainer.train_dataset]
+        ordered = [lengths[index] for index in trainer._get_train_sampler()]
+        validation = [len(row["input_ids"]) for row in trainer.eval_dataset]
+        settings = batch_splits.applied(split, spec.run.hyperparameters)
+        work = quoting.work_of(settings, ordered, validation)
+        measured = dataclasses.replace(found, watts=self._energy.watts)
+        return quoting.quoted(spec.device, measured, work, _GROUNDS, elapsed)
 
 
 def compute_activations_again(model: Any) -> None:
@@ -152,17 +140,20 @@ def micro_batches(rows: Sequence[Row], size: int) -> tuple[Sequence[Row], Sequen
     return ordered[:size], ordered[-size:], ordered[middle : middle + size]
 
 
-def _passes(trainer: TokenTrainer, memory: MemoryUse) -> list[Pass]:
+def measured(trainer: TokenTrainer, memory: MemoryUse) -> Measured:
+    """Time and memory of the trainer's micro-batches, of which nothing is left."""
     model = trainer.model
+    available = memory.available
     accumulates = trainer.args.gradient_accumulation_steps > 1
+    passes = []
     with _random_states_kept(trainer.args.device), _throwaway_optimizer(trainer) as optimizer:
         memory.forget_peak()
-        passes = []
         for rows in micro_batches(trainer.train_dataset, trainer.args.train_batch_size):
             if not accumulates:
                 model.zero_grad(set_to_none=True)
             passes.append(_pass(trainer, optimizer, rows))
-    return passes
+    _, longest, middle = passes
+    return Measured(longest=longest, middle=middle, peak=memory.peak, available=available)
 
 
 def _pass(trainer: TokenTrainer, optimizer: torch.optim.Optimizer, rows: Sequence[Row]) -> Pass:
@@ -183,12 +174,15 @@ def _pass(trainer: TokenTrainer, optimizer: torch.optim.Optimizer, rows: Sequenc
 
 @contextmanager
 def _throwaway_optimizer(trainer: TokenTrainer) -> Iterator[torch.optim.Optimizer]:
-    """The run's optimizer, whose steps change nothing: whatever it adds to a weight is its rate's multiple."""
+    """The run's optimizer, whose steps change nothing: what it adds to a weight is its rate's multiple."""
     optimizer = trainer.create_optimizer()
     trainer.optimizer = None
     for group in optimizer.param_groups:
         group["lr"] = 0.0
-    yield optimizer
+    try:
+        yield optimizer
+    finally:
+        trainer.model.zero_grad(set_to_none=True)
 
 
 @contextmanager

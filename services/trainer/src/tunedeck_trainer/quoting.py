@@ -5,15 +5,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tunedeck_contracts.estimates import Estimate, Range
-from tunedeck_trainer.loop import TokenTrainer
+from tunedeck_contracts.hyperparameters import Hyperparameters
 
-# What is not measured: batches of other lengths, checkpoints, points, and what else the machine does.
-_SECONDS = (0.8, 1.5)
-# Later micro-batches may lie less densely in memory than the longest did.
-_MEMORY = (0.95, 1.2)
 # A reading of one moment, for a run of hours.
 _POWER = (0.5, 1.2)
 _HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Seconds of one micro-batch, and of the optimizer after it; `tokens` with the padding."""
+
+    tokens: int
+    forward: float
+    backward: float
+    optimizer: float
+
+    @property
+    def pace(self) -> float:
+        """Seconds a token, without the optimizer."""
+        return (self.forward + self.backward) / self.tokens
 
 
 @dataclass(frozen=True)
@@ -21,93 +32,82 @@ class Work:
     """What a run computes. Tokens are those of its longest possible course, to its last step."""
 
     steps: int
+    fewest_steps: int
+    """Fewer than `steps` where it may end early."""
     evaluations: int
     padded_tokens: float
     read_tokens: float
     padded_validation_tokens: int
-    fewest_steps: int
-    """Fewer than `steps` where it may end early."""
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """Where a quote comes from, and how far from what was measured its bounds are, as factors."""
+
+    sentence: str
+    seconds: tuple[float, float]
+    memory: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the probe measured. Paces are seconds a padded token: the quickest, the usual, the slowest."""
+    """The micro-batches of the longest and of middle rows; bytes at most, and those that there may be."""
 
-    device: str
-    second_per_token: tuple[float, float, float]
-    forward_share: float
-    optimizer_seconds: float
-    elapsed: float
+    longest: Pass
+    middle: Pass
     peak: int
-    free: int
-    watts: float | None
+    available: int
+    watts: float | None = None
 
 
-def work_of(trainer: TokenTrainer, patience: int | None) -> Work:
-    """The work of this trainer's run, by the lengths and the order of its own rows.
-
-    `patience`: evaluations in a row without a lower loss after which it ends.
-    """
-    arguments = trainer.args
-    size, accumulation = arguments.train_batch_size, arguments.gradient_accumulation_steps
-    lengths = [len(row["input_ids"]) for row in trainer.train_dataset]
-    ordered = [lengths[index] for index in trainer._get_train_sampler()]
-    steps_an_epoch = math.ceil(len(lengths) / (size * accumulation))
-    steps = (
-        arguments.max_steps
-        if arguments.max_steps > 0
-        else math.ceil(arguments.num_train_epochs) * steps_an_epoch
-    )
+def work_of(settings: Hyperparameters, ordered: Sequence[int], validation: Sequence[int]) -> Work:
+    """The work of a run by the lengths of its rows, those of training in the order of an epoch."""
+    rows_a_step = settings.batch_size * settings.gradient_accumulation_steps
+    steps_an_epoch = math.ceil(len(ordered) / rows_a_step)
+    steps = settings.max_steps or settings.epochs * steps_an_epoch
     epochs = steps / steps_an_epoch
+    patience = settings.early_stopping_patience
     return Work(
         steps=steps,
-        evaluations=1 + math.ceil(steps / arguments.eval_steps),
-        padded_tokens=epochs * _padded(ordered, size),
-        read_tokens=epochs * sum(lengths),
-        padded_validation_tokens=_padded(
-            [len(row["input_ids"]) for row in trainer.eval_dataset], arguments.eval_batch_size
-        ),
-        fewest_steps=min(steps, patience * int(arguments.eval_steps)) if patience is not None else steps,
+        fewest_steps=min(steps, patience * settings.eval_steps) if patience is not None else steps,
+        evaluations=1 + math.ceil(steps / settings.eval_steps),
+        padded_tokens=epochs * _padded(ordered, settings.batch_size),
+        read_tokens=epochs * sum(ordered),
+        padded_validation_tokens=_padded(validation, settings.batch_size),
     )
 
 
-def measured(found: Measured, work: Work) -> Estimate:
-    """The quote of a run whose micro-batches were timed."""
-    seconds = tuple(
-        found.elapsed + share * _rest(found, work, pace)
-        for pace, share in zip(
-            found.second_per_token,
-            (_SECONDS[0] * work.fewest_steps / work.steps, 1.0, _SECONDS[1]),
-            strict=True,
-        )
-    )
-    low, expected, high = seconds
+def quoted(device: str, found: Measured, work: Work, grounds: Grounds, elapsed: float) -> Estimate:
+    """The quote. `elapsed`: the seconds of preparation, which are over."""
+    paces = (found.middle.pace, found.longest.pace)
+    low, high = grounds.seconds
+    shortest = work.fewest_steps / work.steps
+    expected = _seconds(found, work, found.middle.pace)
+    watt_hours = found.watts * expected / _HOUR if found.watts is not None else None
     return Estimate(
-        device=found.device,
-        seconds=Range(low=low, expected=expected, high=high),
-        peak_memory_bytes=_around(found.peak, _MEMORY),
-        tokens=Range(
-            low=work.read_tokens * work.fewest_steps / work.steps,
-            expected=work.read_tokens,
-            high=work.read_tokens,
+        device=device,
+        seconds=Range(
+            low=elapsed + low * shortest * _seconds(found, work, min(paces)),
+            expected=elapsed + expected,
+            high=elapsed + high * _seconds(found, work, max(paces)),
         ),
-        energy_watt_hours=_energy(found.watts, expected - found.elapsed),
-        free_memory_bytes=found.free,
-        basis=(
-            "Measured before the first step: time by a micro-batch of rows of middle length, memory by the one "
-            "of the longest rows. Time from 0.8 times the quickest to 1.5 times the slowest of both by their "
-            "tokens, memory from 0.95 to 1.2 times; the low ends also of a run that stops early as soon as it may."
-        ),
+        peak_memory_bytes=_around(found.peak, grounds.memory),
+        tokens=Range(low=work.read_tokens * shortest, expected=work.read_tokens, high=work.read_tokens),
+        energy_watt_hours=_around(watt_hours, _POWER) if watt_hours is not None else None,
+        available_memory_bytes=found.available,
+        basis=grounds.sentence,
     )
 
 
-def _rest(found: Measured, work: Work, pace: float) -> float:
-    evaluating = work.evaluations * work.padded_validation_tokens * pace * found.forward_share
-    return work.padded_tokens * pace + work.steps * found.optimizer_seconds + evaluating
-
-
-def _energy(watts: float | None, seconds: float) -> Range | None:
-    return _around(watts * seconds / _HOUR, _POWER) if watts is not None else None
+def _seconds(found: Measured, work: Work, pace: float) -> float:
+    usual = found.middle
+    evaluating = pace * usual.forward / (usual.forward + usual.backward)
+    optimizer = min(usual.optimizer, found.longest.optimizer)
+    return (
+        work.padded_tokens * pace
+        + work.steps * optimizer
+        + work.evaluations * work.padded_validation_tokens * evaluating
+    )
 
 
 def _around(expected: float, bounds: tuple[float, float]) -> Range:

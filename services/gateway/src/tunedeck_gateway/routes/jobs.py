@@ -31,6 +31,7 @@ from tunedeck_contracts.job_lists import (
 )
 from tunedeck_contracts.jobs import CreateJob, GetJob, SubmitJob
 from tunedeck_contracts.model_saving import GetArtifact, PushModel, PushOptions
+from tunedeck_contracts.plans import EstimateJob
 from tunedeck_contracts.previews import GetPreview
 from tunedeck_contracts.telemetry import ListLogs
 from tunedeck_gateway.bridge import Gateway, answer, documented, gateway_of, taking_in
@@ -70,6 +71,15 @@ async def create_job(
     return await answer(
         gateway, rpc.JOB_CREATE, SubmitJob(job=job, owner=owner, idempotency_key=idempotency_key)
     )
+
+
+@router.post("/estimate", **documented(rpc.JOB_ESTIMATE, 409))
+async def estimate_job(gateway: Here, job: EstimateJob) -> Response:
+    """What a job of this configuration would take: time, memory and tokens, each with its bounds.
+
+    A trainer trains two layers of the model for a step for it; nothing is stored.
+    """
+    return await answer(gateway, rpc.JOB_ESTIMATE, job)
 
 
 @router.get("/current", **documented(rpc.JOB_LIST, 400))

@@ -1,0 +1,70 @@
+"""What a job would take: by two layers of its model, for all of them."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.trainer.child_runs import a_run, write_rows
+from tests.unit.trainer.resume_runs import GPT2
+from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_contracts.jobs import Status
+from tunedeck_contracts.plans import Plan
+from tunedeck_trainer import estimating
+from tunedeck_trainer.estimate_question import EstimateQuestion
+from tunedeck_trainer.failures import RunFailed
+from tunedeck_trainer.quoting import Measured, Pass
+
+
+def question(folder: Path, models_dir: Path, model: str, **settings: object) -> EstimateQuestion:
+    run = a_run(Hyperparameters.model_validate(settings), model)
+    rows_file = folder / "rows.jsonl"
+    write_rows(rows_file, 30)
+    plan = Plan(
+        job_uid="",
+        model=run.model,
+        dataset=run.dataset,
+        hyperparameters=run.hyperparameters,
+        status=Status.CREATED,
+    )
+    return EstimateQuestion(plan=plan, models_dir=models_dir, rows_file=rows_file, device="cpu", threads=1)
+
+
+def test_a_quote_without_the_weights(tmp_path: Path, gpt2_dir: Path) -> None:
+    config = tmp_path / "models" / GPT2
+    config.mkdir(parents=True)
+    for file in (gpt2_dir / GPT2).iterdir():
+        if file.suffix != ".safetensors":
+            (config / file.name).write_bytes(file.read_bytes())
+    asked = question(tmp_path, tmp_path / "models", GPT2, batch_size=4, max_steps=6, max_length=64)
+    quote = estimating.estimate(asked)
+    assert quote.device == "cpu"
+    for figure in (quote.seconds, quote.peak_memory_bytes, quote.tokens):
+        assert 0 < figure.low <= figure.expected <= figure.high
+    assert 10_000_000 < quote.peak_memory_bytes.expected < quote.available_memory_bytes
+    read = quote.tokens.expected
+    assert 6 * 4 * 20 < read <= 6 * 4 * 64
+    twice = asked.plan.hyperparameters.model_copy(update={"max_steps": 12})
+    plan = asked.plan.model_copy(update={"hyperparameters": twice})
+    assert estimating.estimate(asked.model_copy(update={"plan": plan})).tokens.expected == pytest.approx(
+        2 * read
+    )
+
+
+def test_what_the_second_layer_adds_each_further_one_adds() -> None:
+    def measured(layers: int) -> Measured:
+        one = Pass(tokens=10, forward=1.0 + layers, backward=2.0 * layers, optimizer=0.5)
+        return Measured(longest=one, middle=one, peak=100 + 10 * layers, available=1000)
+
+    assert estimating.extended(measured(1), measured(2), 30) == measured(30)
+    quicker = Measured(longest=measured(1).longest, middle=measured(1).middle, peak=90, available=1000)
+    assert estimating.extended(measured(1), quicker, 30) == quicker, "no layer takes less than none"
+
+
+def test_what_a_run_would_refuse_is_refused(tmp_path: Path, gpt2_dir: Path) -> None:
+    for settings, says in (
+        ({"method": "qlora"}, "needs a CUDA GPU"),
+        ({"target_modules": "no_such_module"}, "target_modules do not fit"),
+        ({"max_length": 8}, "two different rows"),
+    ):
+        with pytest.raises(RunFailed, match=says):
+            estimating.estimate(question(tmp_path, gpt2_dir, GPT2, **settings))
