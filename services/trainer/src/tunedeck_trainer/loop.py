@@ -18,9 +18,10 @@ from tunedeck_contracts.training import LossPoint
 from tunedeck_trainer.checkpoint_files import WEIGHTS
 from tunedeck_trainer.checkpointing import Checkpoints, Progress
 from tunedeck_trainer.failures import Cancelled, RunFailed
+from tunedeck_trainer.lora_kernel import use_kernel
 from tunedeck_trainer.order import EpochOrder
 from tunedeck_trainer.pipe import FromChild, PhaseChanged, PointMade
-from tunedeck_trainer.token_loss import answer_loss_sum, can_skip_questions, count_targets, whole_loss_sum
+from tunedeck_trainer.token_loss import LossSum, count_targets, fastest_loss_sum
 from tunedeck_trainer.trained_weights import load_weights
 
 log = logging.getLogger("tunedeck")
@@ -48,16 +49,16 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
         self._points = points
         self._checkpoints = checkpoints
         points.trainer = self
+        use_kernel(self.model)
         self._loss_sum = self._chosen_loss()
         self.step_rows: list[int] = []
         self.step_tokens = 0
         self.trained_tokens = 0
 
-    def _chosen_loss(self) -> Callable[[Any, dict[str, torch.Tensor]], torch.Tensor]:
-        # One row, that it fits wherever anything does.
-        batch = self.data_collator([self.eval_dataset[0]])
-        sample = self._prepare_inputs(batch)
-        return answer_loss_sum if can_skip_questions(self.model, sample) else whole_loss_sum
+    def _chosen_loss(self) -> LossSum:
+        # Two, that they can share what they begin with; the shortest, that they fit wherever anything does.
+        rows = sorted([*self.train_dataset, *self.eval_dataset], key=lambda row: len(row["input_ids"]))
+        return fastest_loss_sum(self.model, self._prepare_inputs(self.data_collator(rows[:2])))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
         lengths = [len(row["input_ids"]) for row in self.train_dataset]

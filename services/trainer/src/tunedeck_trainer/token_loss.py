@@ -1,9 +1,11 @@
 """Mean cross-entropy per trained token, in nats, for training and evaluation alike.
 
 Only the positions that predict an answer's token go through the output layer: with a vocabulary of
-49,152 it is a quarter of the work, and on a question's tokens its result would be thrown away.
+49,152 it is a quarter of the work, and on a question's tokens its result would be thrown away. Nor is what
+all rows of a batch begin with computed for each of them.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +13,10 @@ from peft import PeftModel
 from torch.nn import functional
 
 from tunedeck_trainer.data import IGNORED
+from tunedeck_trainer.head_loss import head_loss_sum
+from tunedeck_trainer.shared_prefix import attend_shared, packed
+
+LossSum = Callable[[Any, dict[str, torch.Tensor]], torch.Tensor]
 
 _AGREEMENT = 1e-4
 _AGREEMENT_OF_16_BITS = 2e-2
@@ -30,31 +36,76 @@ def whole_loss_sum(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
 
 def answer_loss_sum(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """Summed loss with the output layer run only where it is needed; a scalar."""
-    causal = model.get_base_model() if isinstance(model, PeftModel) else model
+    causal = _causal(model)
     decoded = causal.base_model(
         input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
     )
-    targets = inputs["labels"][:, 1:]
+    return _at_answers(causal, decoded.last_hidden_state, inputs["labels"])
+
+
+def shared_loss_sum(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Summed loss with what the rows begin with computed once, where that saves enough; a scalar.
+
+    The model's attention has to be `shared_prefix.ATTENTION`.
+    """
+    batch = packed(inputs)
+    if batch is None:
+        return answer_loss_sum(model, inputs)
+    causal = _causal(model)
+    decoded = causal.base_model(
+        input_ids=batch.input_ids,
+        position_ids=batch.position_ids,
+        attention_mask=batch.mask,
+        use_cache=False,
+    )
+    return _at_answers(causal, batch.of_rows(decoded.last_hidden_state), batch.labels)
+
+
+def _causal(model: Any) -> Any:
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def _at_answers(causal: Any, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    targets = labels[:, 1:]
     counted = targets != IGNORED
-    hidden = decoded.last_hidden_state[:, :-1][counted]
-    logits = causal.get_output_embeddings()(hidden).float()
-    return functional.cross_entropy(logits, targets[counted], reduction="sum")
+    return head_loss_sum(causal.get_output_embeddings(), hidden[:, :-1][counted], targets[counted])
+
+
+def fastest_loss_sum(model: Any, inputs: dict[str, torch.Tensor]) -> LossSum:
+    """The loss that saves the most of those that agree with the model's own on a sample of rows.
+
+    What is to be shared among rows is not seen to agree on a single one: take two at least.
+    """
+    if not can_skip_questions(model, inputs):
+        return whole_loss_sum
+    causal = _causal(model)
+    former = attend_shared(causal) if packed(inputs) is not None else None
+    if former is not None:
+        if agrees(shared_loss_sum, model, inputs):
+            return shared_loss_sum
+        causal.set_attn_implementation(former)
+    return answer_loss_sum
 
 
 def can_skip_questions(model: Any, inputs: dict[str, torch.Tensor]) -> bool:
     """Whether both ways agree on a sample: not for models that scale or cap their logits afterwards."""
+    return agrees(answer_loss_sum, model, inputs)
+
+
+def agrees(loss_sum: LossSum, model: Any, inputs: dict[str, torch.Tensor]) -> bool:
+    """Whether a loss is that of the model's own forward on a sample."""
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            whole, answers = whole_loss_sum(model, inputs).item(), answer_loss_sum(model, inputs).item()
-    except (AttributeError, TypeError, NotImplementedError):
+            whole, other = whole_loss_sum(model, inputs).item(), loss_sum(model, inputs).item()
+    except (AttributeError, TypeError, NotImplementedError, RuntimeError):
         # The model has no such parts, or takes other arguments: its own forward is the way that always is.
         return False
     finally:
         model.train(was_training)
     tolerance = _AGREEMENT if model.dtype == torch.float32 else _AGREEMENT_OF_16_BITS
-    return bool(abs(whole - answers) <= tolerance * max(1.0, abs(whole)))
+    return bool(abs(whole - other) <= tolerance * max(1.0, abs(whole)))
 
 
 def count_targets(inputs: dict[str, torch.Tensor]) -> int:
