@@ -1,6 +1,7 @@
 """Questions answered by a process beside training: its answers, its refusals, its end."""
 
 import asyncio
+import itertools
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from tunedeck_trainer.side_process import NO_MEMORY, SideProcesses
 MODULE = "side_module_of_the_test"
 SOURCE = """
 import os, signal, sys, time
+began = time.monotonic()
 from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.message import Message
 from tunedeck_trainer.failures import RunFailed
@@ -34,6 +36,9 @@ def work(question):
         return Word(word=" ".join(sorted(os.environ)))
     if question.word == "nice":
         return Word(word=f"{os.nice(0)} {open('/proc/self/oom_score_adj').read().strip()}")
+    if question.word == "times":
+        time.sleep(0.5)
+        return Word(word=f"{began} {time.monotonic()}")
     if question.word == "sleep":
         time.sleep(600)
     if question.word.startswith("signal"):
@@ -60,7 +65,7 @@ class Word(Message):
 @pytest.fixture
 def side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SideProcesses]:
     (tmp_path / f"{MODULE}.py").write_text(SOURCE)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("TUNEDECK_NATS_URL", "nats://secret")
     yield SideProcesses()
     assert running() == [], "a process was left behind"
@@ -115,18 +120,29 @@ async def test_what_is_not_answered_is_refused_with_the_reason(
     assert "secret" not in raised.value.detail
 
 
-async def test_one_runs_at_a_time_and_a_question_that_is_given_up_ends_its_process(
-    side: SideProcesses,
-) -> None:
+async def test_one_runs_at_a_time(side: SideProcesses) -> None:
+    told = await asyncio.gather(*(ask(side, "times") for _ in range(3)))
+    times = sorted(tuple(map(float, one.split())) for one in told)
+    for (_, ended), (began, _) in itertools.pairwise(times):
+        assert ended < began
+
+
+async def test_a_question_that_is_given_up_ends_its_process_and_its_turn(side: SideProcesses) -> None:
     first = asyncio.create_task(ask(side, "sleep"))
     await until(lambda: len(running()) == 1)
     second = asyncio.create_task(ask(side, "next"))
-    await asyncio.sleep(0)
-    assert len(running()) == 1
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
     assert await second == "txen"
+
+
+async def test_it_can_be_given_up_at_any_moment(side: SideProcesses) -> None:
+    for moment in (0.0, 0.001, 0.003, 0.01, 0.1):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(moment):
+                await ask(side, "sleep")
+    assert await ask(side, "next") == "txen"
 
 
 async def test_it_dies_with_the_trainer(side: SideProcesses, tmp_path: Path) -> None:
