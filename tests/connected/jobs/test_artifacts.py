@@ -33,8 +33,13 @@ async def expires(service: Service, artifact: StoredArtifact) -> bool:
 async def test_a_completed_job_keeps_its_files(service: Service) -> None:
     uid, fence = await service.running()
     artifact = await put(service)
+    before = await service.plans.of_job(uid)
     await service.queue.report(report(uid, fence, artifacts=[artifact]))
     assert not await expires(service, artifact)
+    # By its plan a trainer finds them, on whatever host.
+    after = await service.plans.of_job(uid)
+    assert (before.status, before.artifacts) == (Status.RUNNING, [])
+    assert (after.status, after.artifacts) == (Status.COMPLETED, [artifact])
 
 
 async def test_the_files_of_a_cancelled_run_expire(service: Service) -> None:
