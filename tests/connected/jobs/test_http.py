@@ -53,6 +53,11 @@ async def test_without_a_trainer_there_is_no_preview(http: httpx.AsyncClient) ->
     assert (await http.get("/api/jobs/a.b/preview")).status_code == 404
 
 
+async def test_without_a_trainer_there_is_no_estimate(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/api/jobs/estimate", json=body())
+    assert (answer.status_code, answer.json()["detail"]) == (503, "The trainer service is away.")
+
+
 async def test_fifty_posts_with_one_key_make_one_job_and_get_equal_answers(http: httpx.AsyncClient) -> None:
     headers = {"Idempotency-Key": "a key, 1"}
     posts = [http.post("/api/jobs", json=body(), headers=headers) for _ in range(50)]

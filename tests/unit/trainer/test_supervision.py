@@ -24,6 +24,8 @@ async def test_a_run_is_told_stored_and_reported(place: Place) -> None:
     await Supervision(place.run(SHORT), place.around).supervise()
     [report] = place.bus.reports
     assert (report.outcome, report.last_iteration) == (Outcome.COMPLETED, 4)
+    assert report.probed is not None and report.probed.split is None
+    assert {one.probed for one in place.bus.beats} <= {None, report.probed}
     assert [one["point"]["iteration"] for one in place.bus.of_kind("loss")] == [1, 2, 3, 4]
     assert [one["line"]["number"] for one in place.bus.of_kind("log")][:2] == [1, 2]
     kinds = [event.id.split(":")[2] for event in place.bus.events]

@@ -1,0 +1,68 @@
+"""What a job will take: before it is there, before its first step, and at its end, over all processes."""
+
+from typing import Any
+
+import pytest
+
+from tests.e2e.api import Api, ended, rows_csv
+
+STEPS = 3
+SETTINGS = {"max_steps": STEPS, "batch_size": 4, "eval_steps": STEPS, "validation_rows": 4}
+FIGURES = ("seconds", "peakMemoryBytes", "tokens")
+
+
+def configuration(dataset: str, model: str = "local/tiny", **settings: Any) -> dict[str, Any]:
+    return {
+        "model": {"uid": model},
+        "dataset": {"uid": dataset},
+        "hyperparameters": {**SETTINGS, **settings},
+    }
+
+
+@pytest.fixture(scope="module")
+def dataset(api: Api) -> str:
+    upload = api.preview(rows_csv(41)).json()["upload_id"]
+    saved = api.main.post("/api/datasets", json={"upload_id": upload, "name": "Estimated"})
+    return str(saved.json()["uid"])
+
+
+def test_a_job_is_quoted_before_it_is_there_and_held_to_it_after(api: Api, dataset: str) -> None:
+    total = api.main.get("/api/jobs/statistics").json()["total"]
+    asked = {"configuration": configuration(dataset)}
+    answer = api.main.post("/api/jobs/estimate", json={"name": "Not read", **asked}, timeout=150)
+    assert answer.status_code == 200, answer.text
+    quote = answer.json()
+    for figure in FIGURES:
+        assert 0 < quote[figure]["low"] <= quote[figure]["expected"] <= quote[figure]["high"], figure
+    assert (quote["device"], quote["energyWattHours"]) == ("cpu", None)
+    assert api.main.get("/api/jobs/statistics").json()["total"] == total
+
+    created = api.main.post("/api/jobs", json={"name": "Quoted", **asked})
+    job = api.wait(created.json()["jobUid"], ended, 200)
+    assert job["status"] == "completed", job["failure"]
+    predicted, actual = job["estimate"]["predicted"], job["estimate"]["actual"]
+    assert predicted["tokens"] == quote["tokens"], "the same rows in the same order"
+    assert actual["seconds"] == job["result"]["seconds"]
+    assert actual["peakMemoryBytes"] == job["result"]["peakMemoryBytes"]
+    assert predicted["peakMemoryBytes"]["low"] / 2 < actual["peakMemoryBytes"]
+    assert actual["peakMemoryBytes"] < 2 * predicted["peakMemoryBytes"]["high"]
+    assert job["batchSplit"] is None
+    told = api.main.get(f"/api/jobs/{job['uid']}/events").json()["events"]
+    assert "adjusted" not in [one["type"] for one in told]
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "says"),
+    [
+        ({"model": "local/none"}, 409, "local/none"),
+        ({"method": "qlora"}, 409, "needs a CUDA GPU"),
+        ({"learning_rate": 7}, 422, "learning_rate"),
+    ],
+)
+def test_what_cannot_be_trained_is_not_quoted(
+    api: Api, dataset: str, changed: dict[str, Any], status: int, says: str
+) -> None:
+    asked = {"configuration": configuration(dataset, **changed)}
+    answer = api.main.post("/api/jobs/estimate", json=asked, timeout=150)
+    assert answer.status_code == status, answer.text
+    assert says in answer.json()["detail"]
