@@ -5,7 +5,6 @@ The files come from the blob store, so that any trainer can send them, whichever
 
 import asyncio
 import hashlib
-import os
 import shutil
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from tunedeck_contracts.model_saving import (
     StoredArtifact,
 )
 from tunedeck_trainer.hub_upload import Upload, failed
+from tunedeck_trainer.process import hub_token
 from tunedeck_trainer.side_process import SideProcesses
 from tunedeck_trainer.surroundings import Surroundings
 
@@ -37,7 +37,7 @@ _SPARE_SECONDS = 60.0
 
 def token_problem() -> str | None:
     """Why a push from here cannot succeed, as far as that is known before."""
-    if os.environ.get("HF_TOKEN", "").strip():
+    if hub_token():
         return None
     return (
         "pushToHub: this trainer has no HF_TOKEN, so the files cannot be sent to the Hub when training ends. "

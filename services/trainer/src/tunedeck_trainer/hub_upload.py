@@ -3,7 +3,6 @@
 The Hub is that of HF_ENDPOINT, the account that of HF_TOKEN; both are of this machine's environment alone.
 """
 
-import os
 import sys
 from json import JSONDecodeError
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.model_saving import PUSH_HINTS, HubPush, PushProblem, PushState
 from tunedeck_trainer import side_answer
+from tunedeck_trainer.process import hub_token
 
 
 class Upload(Message):
@@ -41,17 +41,16 @@ def failed(asked: Upload, problem: PushProblem, detail: str) -> HubPush:
 
 def pushed(asked: Upload) -> HubPush:
     """Make the repository if it is not there, and put the folder's files there in one commit."""
-    token = os.environ.get("HF_TOKEN", "").strip()
+    token = hub_token()
     if not token:
         sentence = "This trainer has no HF_TOKEN, so the Hub takes nothing from it."
         return failed(asked, PushProblem.NO_TOKEN, sentence)
-    # Before the client is imported, which reads it then. Its way over Xet makes several commits of a large
-    # folder: one that breaks off would leave half a model.
-    os.environ["HF_HUB_DISABLE_XET"] = "1"
     from httpx2 import HTTPError
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
 
+    # The client's way over Xet makes several commits of a large folder: broken off, it leaves half a model.
+    constants.HF_HUB_DISABLE_XET = True
     try:
         return _sent(HfApi(token=token), asked)
     except HfHubHTTPError as error:

@@ -147,6 +147,11 @@ def environment(device: str) -> dict[str, str]:
     }
 
 
+def hub_token() -> str:
+    """The token of huggingface_hub's own variable, or an empty text; none that a login has left."""
+    return os.environ.get("HF_TOKEN", "").strip()
+
+
 def _leads_to_a_service(name: str, value: str) -> bool:
     return (
         name.startswith("TUNEDECK_")
