@@ -1,6 +1,7 @@
 """The tuned model is that of the lowest validation loss, also of a run that was killed and went on."""
 
 import logging
+import math
 import shutil
 import signal
 from pathlib import Path
@@ -12,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from tests.unit.trainer.child_runs import MODEL
 from tests.unit.trainer.resume_runs import Trained, trained
 from tests.unit.trainer.test_recipe import validation_loss
+from tunedeck_contracts.artifacts import MANIFEST
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_trainer import best_weights
 from tunedeck_trainer import checkpoint_files as files
@@ -97,7 +99,7 @@ def test_torn_best_weights_are_noticed_though_every_hash_is_right(
     tear(copied / files.BEST_WEIGHTS)
     with pytest.raises(TornCheckpoint):
         files.verified(copied)
-    (copied / files.MANIFEST).unlink()
+    (copied / MANIFEST).unlink()
     files.publish(copied, tmp_path / "published", manifest)
     refused = trained(tmp_path / "run", models_dir, RISING, model=MODEL, resume=tmp_path / "published")
     assert refused.status != 0
@@ -116,7 +118,7 @@ def test_without_room_for_them_the_run_goes_on_and_says_which_were_not_kept(
     monkeypatch.setattr(best_weights, "save_weights", full)
     with caplog.at_level(logging.WARNING, "tunedeck"):
         kept.judge(None, step=2, loss=3.0, is_last=False)
-    assert kept.step is None
+    assert math.isinf(kept.loss)
     assert "weights of step 2, the best so far, were not kept" in caplog.text
     assert list(tmp_path.iterdir()) == []
     kept.judge(None, step=4, loss=4.0, is_last=True)
