@@ -18,6 +18,9 @@ from tests.support.sse import events
 QUESTION = "What is 7 plus 7?"
 LONG = {"prompt": QUESTION, "max_new_tokens": 400, "adapter": False}
 
+# It trains first, which takes its time where other things run.
+pytestmark = pytest.mark.timeout(600)
+
 Told = list[tuple[str, dict[str, Any]]]
 
 
@@ -33,7 +36,7 @@ def tuned(api: Api) -> str:
         "validation_rows": 4,
     }
     uid = api.create_job(upload, **settings)["jobUid"]
-    job = api.wait(uid, ended, 240)
+    job = api.wait(uid, ended, 500)
     assert job["status"] == "completed", job["failure"]
     return str(uid)
 
