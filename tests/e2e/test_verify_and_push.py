@@ -15,6 +15,9 @@ from tests.conftest import RunningStack
 from tests.e2e.api import Api, ended, rows_csv
 from tests.support.hub_server import HubServer
 
+# Each of three trainings starts a process of its own, which a busy machine may take minutes for.
+pytestmark = pytest.mark.timeout(900)
+
 NAME = "sums-of-two"
 Verify = Callable[..., tuple[int, dict[str, Any]]]
 
@@ -32,7 +35,7 @@ def job(api: Api) -> dict[str, Any]:
         "modelSaving": {"modelName": NAME, "saveMerged": True, "pushToHub": True},
     }
     uid = api.main.post("/api/jobs", json=sent).json()["jobUid"]
-    job = api.wait(uid, ended, 240)
+    job = api.wait(uid, ended, 400)
     assert job["status"] == "completed", job["failure"]
     return job
 
@@ -58,7 +61,7 @@ def verify(stack: RunningStack) -> Verify:
             env={**os.environ, "TUNEDECK_API_URL": stack.api_url},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
             check=False,
         )
         assert ran.stdout, ran.stderr
