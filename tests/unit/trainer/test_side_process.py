@@ -40,6 +40,7 @@ def work(question):
         time.sleep(0.5)
         return Word(word=f"{began} {time.monotonic()}")
     if question.word == "sleep":
+        open("asleep", "w").close()
         time.sleep(600)
     if question.word.startswith("signal"):
         os.kill(os.getpid(), int(question.word.split()[1]))
@@ -66,6 +67,7 @@ class Word(Message):
 def side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SideProcesses]:
     (tmp_path / f"{MODULE}.py").write_text(SOURCE)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TUNEDECK_NATS_URL", "nats://secret")
     yield SideProcesses()
     assert running() == [], "a process was left behind"
@@ -129,7 +131,7 @@ async def test_one_runs_at_a_time(side: SideProcesses) -> None:
 
 async def test_a_question_that_is_given_up_ends_its_process_and_its_turn(side: SideProcesses) -> None:
     first = asyncio.create_task(ask(side, "sleep"))
-    await until(lambda: len(running()) == 1)
+    await until(Path("asleep").exists)
     second = asyncio.create_task(ask(side, "next"))
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -153,11 +155,11 @@ async def test_it_dies_with_the_trainer(side: SideProcesses, tmp_path: Path) -> 
         "from tunedeck_trainer.side_process import SideProcesses\n"
         "asyncio.run(SideProcesses().ask(MODULE, Word(word='sleep'), Word))\n"
     )
-    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])
+    paths = os.pathsep.join([os.environ["PYTHONPATH"], str(Path(__file__).parents[3])])
     parent = await asyncio.create_subprocess_exec(
-        sys.executable, str(trainer), env={**os.environ, "PYTHONPATH": paths}
+        sys.executable, str(trainer), env={**os.environ, "PYTHONPATH": paths}, cwd=tmp_path
     )
-    await until(lambda: len(running()) == 1)
+    await until((tmp_path / "asleep").exists)
     child = running()[0]
     parent.kill()
     await parent.wait()
