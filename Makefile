@@ -38,6 +38,7 @@ chaos: setup      ## The long form of the tests of failure, with what was measur
 	  tests/unit/trainer/test_resume.py tests/connected/jobs/test_state_machine.py
 
 bench: setup      ## Measure ours beside a peer, in turn in one run; appends to bench/results.json
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-bench.txt -c constraints.txt
 	@exec $(BIN)/python -m bench
 
 clean:            ## Remove the virtual environment, caches, and all data of the stack
