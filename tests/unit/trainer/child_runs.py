@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tunedeck_contracts.datasets import ResolvedDataset
@@ -13,6 +13,7 @@ from tunedeck_contracts.model_saving import ModelSaving
 from tunedeck_contracts.models import ResolvedModel
 from tunedeck_contracts.runs import Run
 from tunedeck_trainer.pipe import SPEC_FILE, FromChild, Spec, decode
+from tunedeck_trainer.process import module
 
 MODEL = "local/tiny"
 
@@ -49,6 +50,8 @@ def run_child(
     on_message: OnMessage | None = None,
     model: str = MODEL,
     threads: int = 1,
+    devices: Sequence[str] = (),
+    resume: Path | None = None,
     **of_run: object,
 ) -> tuple[list[FromChild], int, str]:
     """All that the child told, its exit status, and what it printed."""
@@ -56,13 +59,21 @@ def run_child(
     if not rows.exists():
         write_rows(rows, 30)
     run = a_run(settings, model).model_copy(update=of_run)
-    spec = Spec(run=run, models_dir=models_dir, rows_file=rows, device="cpu", threads=threads)
+    spec = Spec(
+        run=run,
+        models_dir=models_dir,
+        rows_file=rows,
+        device="cpu",
+        devices=list(devices),
+        threads=threads,
+        resume=resume,
+    )
     (folder / SPEC_FILE).write_bytes(spec.to_json())
     told: list[FromChild] = []
     reading, writing = os.pipe()
     with (folder / "output.txt").open("wb") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "tunedeck_trainer.child", str(folder), str(writing)],
+            [sys.executable, "-m", *module(spec), str(folder), str(writing)],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,

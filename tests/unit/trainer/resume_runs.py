@@ -70,12 +70,13 @@ def trained(
     settings: Hyperparameters,
     *,
     model: str = GPT2,
+    rows: int = 26,
     resume: Path | None = None,
     killed_after: int | None = None,
 ) -> Trained:
     """Train in `folder`; the process is killed once it has told the step's checkpoint, or its last point."""
     folder.mkdir(parents=True)
-    write_rows(folder / "rows.jsonl", 26)
+    write_rows(folder / "rows.jsonl", rows)
     spec = Spec(
         run=a_run(settings, model),
         models_dir=models_dir,

@@ -26,8 +26,8 @@ from tunedeck_trainer.model_loading import add_lora, check_method, load_model
 from tunedeck_trainer.pipe import FromChild, PointMade, Spec, Wishes
 from tunedeck_trainer.recipe import fine_tune
 from tunedeck_trainer.token_loss import can_skip_questions
-from tunedeck_trainer.training_record import LOG
 from tunedeck_trainer.tokenizer_loading import load_tokenizer
+from tunedeck_trainer.training_record import LOG
 
 SETTINGS = Hyperparameters(max_steps=4, batch_size=4, eval_steps=2, learning_rate=1e-2)
 

@@ -38,7 +38,9 @@ class Hyperparameters(Message):
         le=1,
         description="Learning rate of the optimizer at its peak, after warm-up.",
     )
-    batch_size: StrictInt = Field(default=8, ge=1, le=1024, description="Rows in one micro-batch.")
+    batch_size: StrictInt = Field(
+        default=8, ge=1, le=1024, description="Rows in one micro-batch, on each device."
+    )
     gradient_accumulation_steps: StrictInt = Field(
         default=1, ge=1, le=1024, description="Micro-batches in one optimizer step."
     )

@@ -35,6 +35,7 @@ async def serve(settings: TrainerSettings) -> None:
         settings=settings,
         trainer_id=trainer_id,
         device=devices[0],
+        devices=tuple(devices),
         bus=bus,
         blobs=BlobStore(client.get_database(BLOBS_DATABASE)),
         hardware=hardware,

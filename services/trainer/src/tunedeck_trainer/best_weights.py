@@ -20,8 +20,10 @@ class BestWeights:
     The evaluation before the first step has none: a model that was not trained is no tuned model.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keeps: bool = True) -> None:
+        """`keeps`: false in a process that only has to know which they are."""
         self._file = folder / files.BEST_WEIGHTS
+        self._keeps = keeps
         self.step: int | None = None
         self.loss = math.inf
 
@@ -30,7 +32,7 @@ class BestWeights:
         has them. What the disk has no room for costs this step's weights, not the run."""
         if step == 0 or loss >= self.loss:
             return
-        if not is_last:
+        if self._keeps and not is_last:
             try:
                 self._keep(model)
             except (OSError, SafetensorError) as error:
@@ -48,7 +50,7 @@ class BestWeights:
 
     def put_into(self, model: Any, step: int) -> None:
         """Give the model, which is as it was after this step, the best weights."""
-        if self.step is not None and self.step != step:
+        if self._keeps and self.step is not None and self.step != step:
             load_weights(self._file, model)
 
     def copy_to(self, checkpoint: Path, step: int) -> None:
@@ -64,5 +66,6 @@ class BestWeights:
         """
         carried = checkpoint / (files.WEIGHTS if best_step == step else files.BEST_WEIGHTS)
         check_weights(carried, model)
-        shutil.copyfile(carried, self._file)
+        if self._keeps:
+            shutil.copyfile(carried, self._file)
         self.step, self.loss = best_step, loss

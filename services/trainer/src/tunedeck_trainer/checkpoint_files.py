@@ -45,6 +45,7 @@ class CheckpointManifest(Message):
     packages: dict[str, str] = Field(description="Versions of what trained.")
     device: str
     threads: int = Field(description="torch's, on a CPU; another number may round otherwise.")
+    processes: int = Field(default=1, description="One for each device, whose batches together are one.")
     created_at: Timestamp
     files: list[ManifestFile] = []
 

@@ -26,6 +26,7 @@ from tunedeck_trainer.pipe import (
     Wishes,
     decode,
 )
+from tunedeck_trainer.ranks import ALONE, Ranks
 from tunedeck_trainer.trained_weights import check_weights, save_weights
 
 if TYPE_CHECKING:
@@ -87,7 +88,9 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
     After the last step none is written: the tuned model follows. Each carries the best weights so far.
     """
 
-    def __init__(self, spec: Spec, folder: Path, history: History, wishes: Wishes) -> None:
+    def __init__(
+        self, spec: Spec, folder: Path, history: History, wishes: Wishes, ranks: Ranks = ALONE
+    ) -> None:
         self._spec = spec
         self._folder = folder / CHECKPOINTS_FOLDER
         self._history = history
@@ -95,7 +98,8 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
         self._save_steps = spec.run.hyperparameters.save_steps
         self._written_at = time.monotonic()
         self._writing_seconds = 0.0
-        self.best = BestWeights(folder)
+        self._ranks = ranks
+        self.best = BestWeights(folder, keeps=ranks.is_first)
         self.paused = False
 
     def on_step_end(
@@ -128,7 +132,7 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
         if self._save_steps is not None:
             return step % self._save_steps == 0
         rest = max(self._spec.checkpoint_seconds, _REST_PER_WRITING * self._writing_seconds)
-        return time.monotonic() - self._written_at >= rest
+        return self._ranks.as_first(time.monotonic() - self._written_at >= rest)
 
     def write(self, trainer: "TokenTrainer", progress: Progress) -> None:
         """Keep the state of the run as it is now.
@@ -136,6 +140,8 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
         What cannot be written costs the checkpoint, not the run: the former checkpoints are still there. Only
         the checkpoint of a pause has to be written.
         """
+        if not self._ranks.is_first:
+            return
         began = time.monotonic()
         draft = self._folder / "draft"
         try:
@@ -184,6 +190,7 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
             packages={name: version(name) for name in _PACKAGES},
             device=self._spec.device.partition(":")[0],
             threads=torch.get_num_threads(),
+            processes=self._ranks.count,
             created_at=utc_now(),
         )
 
@@ -210,7 +217,7 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
 
     def _check_kinship(self, manifest: CheckpointManifest) -> None:
         ours = self._manifest(manifest.step)
-        for what in ("settings", "base_model", "base_revision", "rows_sha256"):
+        for what in ("settings", "base_model", "base_revision", "rows_sha256", "processes"):
             if getattr(manifest, what) != getattr(ours, what):
                 raise TornCheckpoint(f"It was made with another {what}: {getattr(manifest, what)!r}.")
         changed = [name for name in ours.packages if manifest.packages.get(name) != ours.packages[name]]

@@ -1,4 +1,4 @@
-"""What a run's GPU draws, where it tells: NVML counts the energy of the whole GPU, in millijoules."""
+"""What a run's GPUs draw, where they tell: NVML counts the energy of a whole GPU, in millijoules."""
 
 from collections.abc import Callable
 
@@ -8,21 +8,21 @@ _MILLIJOULES_AN_HOUR_OF_A_WATT = 3_600_000.0
 
 
 class EnergyMeter:
-    """Of the GPU of a device ('cuda:<index>' on its host); of any other device nothing is known."""
+    """Of the GPUs of a run's devices ('cuda:<index>' on its host); of any other device nothing is known."""
 
-    def __init__(self, device: str) -> None:
-        self._handle = _handle(device)
+    def __init__(self, *devices: str) -> None:
+        self._handles = [_handle(device) for device in devices]
         self._began = self._counted()
 
     @property
     def watts(self) -> float | None:
-        """What it draws now."""
+        """What they draw now."""
         milliwatts = self._read(pynvml.nvmlDeviceGetPowerUsage)
         return milliwatts / 1000 if milliwatts is not None else None
 
     @property
     def watt_hours(self) -> float | None:
-        """What it has drawn since this was made."""
+        """What they have drawn since this was made."""
         now = self._counted()
         if now is None or self._began is None:
             return None
@@ -32,10 +32,11 @@ class EnergyMeter:
         return self._read(pynvml.nvmlDeviceGetTotalEnergyConsumption)
 
     def _read(self, figure: Callable[[object], int]) -> int | None:
-        if self._handle is None:
+        """The sum of a figure, where all of them tell it."""
+        if not self._handles or None in self._handles:
             return None
         try:
-            return figure(self._handle)
+            return sum(figure(handle) for handle in self._handles if handle is not None)
         except pynvml.NVMLError:
             return None
 

@@ -16,3 +16,4 @@ class EstimateQuestion(Message):
     rows_file: Path
     device: str = Field(description="'cpu' or 'cuda:<index>'.")
     threads: int | None = None
+    processes: int = Field(default=1, description="Of a run, one for each of the trainer's devices.")

@@ -63,12 +63,13 @@ def estimate(question: EstimateQuestion) -> Estimate:
     prepared = data.prepare(question.rows_file, tokenizer, settings)
     elapsed = time.monotonic() - began
     lengths = [len(one.input_ids) for one in prepared.train]
-    order = EpochOrder(lengths, settings.batch_size * settings.gradient_accumulation_steps, settings.seed)
+    batch_size = settings.batch_size * question.processes
+    order = EpochOrder(lengths, batch_size * settings.gradient_accumulation_steps, settings.seed)
     work = quoting.work_of(
-        settings,
+        settings.model_copy(update={"batch_size": batch_size}),
         [lengths[index] for index in order],
         [len(one.input_ids) for one in prepared.validation],
-    )
+    ).shared_among(question.processes)
     found = _measured(folder, tokenizer, prepared, settings, on_gpu)
     return quoting.quoted(question.device, found, work, _GROUNDS, elapsed)
 

@@ -34,6 +34,10 @@ class Paused(Exception):
     """The run was told to stop where it can go on later."""
 
 
+class PeerLost(Exception):
+    """Another process of a run on several devices is gone; whoever launched them knows why."""
+
+
 def of_exception(error: BaseException) -> Failure:
     """Classify what the training process raised. Names torch's error without importing torch."""
     detail = f"{type(error).__name__}: {error}"

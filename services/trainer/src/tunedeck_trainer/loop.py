@@ -21,6 +21,7 @@ from tunedeck_trainer.failures import Cancelled, RunFailed
 from tunedeck_trainer.lora_kernel import use_kernel
 from tunedeck_trainer.order import EpochOrder
 from tunedeck_trainer.pipe import FromChild, PhaseChanged, PointMade
+from tunedeck_trainer.ranks import ALONE, InStep, Ranks
 from tunedeck_trainer.token_loss import LossSum, count_targets, fastest_loss_sum
 from tunedeck_trainer.trained_weights import load_weights
 
@@ -41,13 +42,16 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
         cancelled: threading.Event,
         points: "Points",
         checkpoints: Checkpoints | None = None,
+        ranks: Ranks = ALONE,
         **options: Any,
     ) -> None:
-        callbacks = [points] if checkpoints is None else [points, checkpoints]
+        first = [InStep(ranks)] if ranks.count > 1 else []
+        callbacks = [*first, points] if checkpoints is None else [*first, points, checkpoints]
         super().__init__(callbacks=callbacks, **options)
         self._cancelled = cancelled
         self._points = points
         self._checkpoints = checkpoints
+        self.ranks = ranks
         points.trainer = self
         use_kernel(self.model)
         self._loss_sum = self._chosen_loss()
@@ -58,7 +62,9 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
     def _chosen_loss(self) -> LossSum:
         # Two, that they can share what they begin with; the shortest, that they fit wherever anything does.
         rows = sorted([*self.train_dataset, *self.eval_dataset], key=lambda row: len(row["input_ids"]))
-        return fastest_loss_sum(self.model, self._prepare_inputs(self.data_collator(rows[:2])))
+        # Not shared among the processes: all choose by the same.
+        sample = self.data_collator(rows[:2], ranks=ALONE)
+        return fastest_loss_sum(self.model, self._prepare_inputs(sample))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
         lengths = [len(row["input_ids"]) for row in self.train_dataset]
@@ -73,15 +79,23 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
         load_weights(Path(resume_from_checkpoint) / WEIGHTS, self.model)
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> int:
-        return max(1, sum(count_targets(batch) for batch in batch_samples))
+        return max(1, int(self.ranks.total(sum(count_targets(batch) for batch in batch_samples))))
 
     def get_batch_samples(self, *arguments: Any, **options: Any) -> tuple[list[Any], Any]:
         """Count what the coming optimizer step holds."""
         batches, targets = super().get_batch_samples(*arguments, **options)
         self.step_rows = [row for batch in batches for row in batch["rows"].tolist()]
-        self.step_tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
+        self.step_tokens = sum(int(batch["tokens"]) for batch in batches)
         self.trained_tokens += targets
         return batches, targets
+
+    def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
+        """Forward and backward of a micro-batch; the loss, and at the step's end the gradients, of all
+        processes."""
+        loss = super().training_step(*arguments, **options)
+        if self.accelerator.sync_gradients:
+            self.ranks.sum_gradients(self.model)
+        return self.ranks.summed(loss)
 
     def compute_loss(
         self,
@@ -105,16 +119,18 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
             Cancelled: between two batches.
         """
         self.model.eval()
+        self.ranks.draw_alike(self.args.seed + self.state.global_step)
         total, tokens = 0.0, 0
         with torch.no_grad():
             for batch in self.get_eval_dataloader():
+                self.ranks.hear()
                 if self._cancelled.is_set():
                     raise Cancelled
                 inputs = self._prepare_inputs(batch)
                 with self.accelerator.autocast():
                     total += self._loss_sum(self.model, inputs).item()
                 tokens += count_targets(inputs)
-        metrics = {"eval_loss": total / tokens}
+        metrics = {"eval_loss": self.ranks.total(total) / self.ranks.total(tokens)}
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 

@@ -25,7 +25,9 @@ class MemoryWatch:
     def look(self) -> None:
         """Note how much memory it has now."""
         try:
-            used = psutil.Process(self._pid).memory_info().rss
+            process = psutil.Process(self._pid)
+            # Of a run on several devices it is the launcher, and what trains are its children.
+            used = sum(one.memory_info().rss for one in (process, *process.children()))
         except psutil.Error:
             return
         machine = psutil.virtual_memory()

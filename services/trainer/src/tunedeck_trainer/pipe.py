@@ -30,6 +30,9 @@ class Spec(Message):
     models_dir: Path
     rows_file: Path
     device: str = Field(description="'cpu' or 'cuda:<index>'.")
+    devices: list[str] = Field(
+        default=[], description="Of a run on several, each with a process of its own: all of them."
+    )
     threads: int | None = None
     resume: Path | None = Field(default=None, description="The folder of the checkpoint to go on from.")
     checkpoint_seconds: float = Field(
@@ -133,10 +136,13 @@ class Command(Message):
 
 
 class Teller:
-    """The child's end of the pipe. Writing blocks while the parent has no room: that is the back-pressure."""
+    """The child's end of the pipe. Writing blocks while the parent has no room: that is the back-pressure.
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    `place` is a descriptor of this process, or the path of one that its launcher has.
+    """
+
+    def __init__(self, place: str) -> None:
+        self._descriptor = int(place) if place.isdecimal() else os.open(place, os.O_WRONLY)
 
     def __call__(self, message: FromChild) -> None:
         """Send one message."""

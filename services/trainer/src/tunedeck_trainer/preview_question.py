@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from pydantic import Field
+
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.plans import Plan
 
@@ -12,3 +14,4 @@ class PreviewQuestion(Message):
     plan: Plan
     models_dir: Path
     rows_file: Path
+    processes: int = Field(default=1, description="Of a run, whose batches together are one.")

@@ -33,8 +33,9 @@ def preview(question: PreviewQuestion) -> JobPreview:
     tokenizer = load_tokenizer(model_files.locate_tokenizer(plan.model, question.models_dir))
     prepared = data.prepare(question.rows_file, tokenizer, settings)
     lengths = [len(one.input_ids) for one in prepared.train]
-    order = EpochOrder(lengths, settings.batch_size * settings.gradient_accumulation_steps, settings.seed)
-    rows = shown([prepared.train[index] for index in islice(order, settings.batch_size)], tokenizer)
+    batch_size = settings.batch_size * question.processes
+    order = EpochOrder(lengths, batch_size * settings.gradient_accumulation_steps, settings.seed)
+    rows = shown([prepared.train[index] for index in islice(order, batch_size)], tokenizer)
     return JobPreview(
         job_uid=plan.job_uid,
         model=plan.model.uid,
@@ -42,7 +43,7 @@ def preview(question: PreviewQuestion) -> JobPreview:
         dataset=plan.dataset.uid,
         template="plain" if tokenizer.chat_template is None else "chat_template",
         form=data.form(tokenizer),
-        batch_size=settings.batch_size,
+        batch_size=batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         max_length=settings.max_length,
         seed=settings.seed,

@@ -54,6 +54,9 @@ class Previews:
     async def _of(self, plan: Plan) -> JobPreview:
         async with rows_beside(plan.dataset, self._around.blobs, self._folder) as rows_file:
             question = PreviewQuestion(
-                plan=plan, models_dir=self._around.settings.models_dir.resolve(), rows_file=rows_file
+                plan=plan,
+                models_dir=self._around.settings.models_dir.resolve(),
+                rows_file=rows_file,
+                processes=max(1, len(self._around.devices)),
             )
             return await self._processes.ask(MODULE, question, JobPreview)

@@ -86,6 +86,8 @@ class Probe:
                 raise Cancelled
             trainer = self._trainer_of(split)
             found, reason = self._tried(trainer)
+            if not trainer.ranks.all_agree(found is not None):
+                found, reason = None, reason or "In another process of this run there was no memory left."
             if found is not None:
                 predicted = self._quoted(trainer, found, split, spec, elapsed())
                 changed = split if split != asked else None
@@ -121,8 +123,9 @@ class Probe:
         lengths = [len(row["input_ids"]) for row in trainer.train_dataset]
         ordered = [lengths[index] for index in trainer._get_train_sampler()]
         validation = [len(row["input_ids"]) for row in trainer.eval_dataset]
-        settings = batch_splits.applied(split, spec.run.hyperparameters)
-        work = quoting.work_of(settings, ordered, validation)
+        applied = batch_splits.applied(split, spec.run.hyperparameters)
+        settings = applied.model_copy(update={"batch_size": trainer.args.train_batch_size})
+        work = quoting.work_of(settings, ordered, validation).shared_among(trainer.ranks.count)
         measured = dataclasses.replace(found, watts=self._energy.watts)
         return quoting.quoted(spec.device, measured, work, _GROUNDS, elapsed)
 

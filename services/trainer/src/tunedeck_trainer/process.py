@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import re
 import signal
@@ -13,19 +12,18 @@ from pathlib import Path
 
 from tunedeck_chassis import crash_points
 from tunedeck_contracts.jobs import Wanted
+from tunedeck_trainer import lifeline
 from tunedeck_trainer.pipe import SPEC_FILE, Command, FromChild, Spec, decode
 
 OnMessage = Callable[[FromChild], Awaitable[None]]
 OnLine = Callable[[str, str], None]
 
-_PR_SET_PDEATHSIG = 1
 _LINE_BYTES = 2**20
 _LONGEST_TEXT = 4000
 _DEATH_POLL = 0.1
 _LEVEL = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) (.*)", re.DOTALL)
 _TRAINING_OOM_SCORE = 800
 _OWN_OOM_SCORE = Path("/proc/self/oom_score_adj")
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class TrainingProcess:
@@ -41,14 +39,17 @@ class TrainingProcess:
 
     @classmethod
     async def start(cls, folder: Path, spec: Spec) -> "TrainingProcess":
-        """Start the child in an absolute folder; from the main thread, whose death ends it."""
+        """Start the child in an absolute folder; from the main thread, whose death ends it.
+
+        For a run on several devices it is the launcher of one process each.
+        """
         (folder / SPEC_FILE).write_bytes(spec.to_json())
         reading, writing = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "tunedeck_trainer.child",
+                *module(spec),
                 str(folder),
                 str(writing),
                 stdin=PIPE,
@@ -56,7 +57,7 @@ class TrainingProcess:
                 stderr=PIPE,
                 pass_fds=[writing],
                 start_new_session=True,
-                env=environment(spec.device),
+                env=environment(*(spec.devices or [spec.device])),
                 preexec_fn=die_with(os.getpid(), _TRAINING_OOM_SCORE),
             )
         except BaseException:
@@ -132,13 +133,22 @@ class TrainingProcess:
             on_line(found.group(1).lower() if found else level, found.group(2) if found else text)
 
 
-def environment(device: str) -> dict[str, str]:
-    """The child's environment: nothing that leads to a service, and one GPU or none."""
+def module(spec: Spec) -> list[str]:
+    """What `python -m` runs for a run, before the folder and the descriptor."""
+    if len(spec.devices) > 1:
+        return ["tunedeck_trainer.launcher", str(len(spec.devices))]
+    return ["tunedeck_trainer.child"]
+
+
+def environment(*devices: str) -> dict[str, str]:
+    """The child's environment: nothing that leads to a service, and the GPUs of its devices or none."""
     kept = {name: value for name, value in os.environ.items() if not _leads_to_a_service(name, value)}
     if crash_points.VARIABLE in os.environ:
         kept[crash_points.VARIABLE] = os.environ[crash_points.VARIABLE]
     return kept | {
-        "CUDA_VISIBLE_DEVICES": device.removeprefix("cuda:") if device.startswith("cuda:") else "",
+        "CUDA_VISIBLE_DEVICES": ",".join(
+            one.removeprefix("cuda:") for one in devices if one.startswith("cuda:")
+        ),
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "PYTHONFAULTHANDLER": "1",
@@ -167,10 +177,7 @@ def die_with(parent: int, oom_score: int) -> Callable[[], None]:
     """
 
     def prepare() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        # The parent may have died before the line above; then no signal will come.
-        if os.getppid() != parent:
-            os._exit(1)
+        lifeline.end_with(parent)
         with contextlib.suppress(OSError):
             _OWN_OOM_SCORE.write_text(str(oom_score))
 

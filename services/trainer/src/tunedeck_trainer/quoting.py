@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tunedeck_contracts.estimates import Estimate, Range
 from tunedeck_contracts.hyperparameters import Hyperparameters
@@ -29,7 +29,8 @@ class Pass:
 
 @dataclass(frozen=True)
 class Work:
-    """What a run computes. Tokens are those of its longest possible course, to its last step."""
+    """What a run computes. Tokens are those of its longest possible course, to its last step; padded ones are
+    those of one of its processes."""
 
     steps: int
     fewest_steps: int
@@ -37,7 +38,15 @@ class Work:
     evaluations: int
     padded_tokens: float
     read_tokens: float
-    padded_validation_tokens: int
+    padded_validation_tokens: float
+
+    def shared_among(self, processes: int) -> "Work":
+        """What each of several processes computes of it."""
+        return replace(
+            self,
+            padded_tokens=self.padded_tokens / processes,
+            padded_validation_tokens=self.padded_validation_tokens / processes,
+        )
 
 
 @dataclass(frozen=True)

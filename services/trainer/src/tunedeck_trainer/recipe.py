@@ -27,6 +27,7 @@ from tunedeck_trainer.model_loading import check_method, prepare_model
 from tunedeck_trainer.pipe import TUNED_FOLDER, PhaseChanged, Resumed, Spec, Wishes
 from tunedeck_trainer.precision import compute_dtype
 from tunedeck_trainer.probing import Probe, compute_activations_again
+from tunedeck_trainer.ranks import ALONE, Ranks
 from tunedeck_trainer.stop_after import StopAfter
 from tunedeck_trainer.tokenizer_loading import load_tokenizer
 from tunedeck_trainer.training_record import LOG, read_points
@@ -60,11 +61,15 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)
     on_gpu = spec.device.startswith("cuda") and torch.cuda.is_available()
+    ranks = Ranks.joined(on_gpu)
+    told, wishes = wishes, ranks.follow(wishes)
+    if spec.threads is None and ranks.count > 1 and not on_gpu:
+        torch.set_num_threads(max(1, torch.get_num_threads() // ranks.count))
     check_method(settings, on_gpu)
     compute = compute_dtype(settings, on_gpu)
     history = History(folder / "points.jsonl", tell)
     points = Points(history, wishes.cancelled, settings.early_stopping_patience)
-    checkpoints = Checkpoints(spec, folder, history, wishes)
+    checkpoints = Checkpoints(spec, folder, history, wishes, ranks)
 
     model_folder = model_files.locate(spec.run.model, spec.models_dir)
     tokenizer = load_tokenizer(model_folder)
@@ -72,9 +77,9 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
     prepared = data.prepare(spec.rows_file, tokenizer, settings)
     for warning in prepared.warnings:
         log.warning(warning)
-    _stop_if(wishes)
+    _stop_if(wishes, ranks)
     model = prepare_model(model_folder, settings, compute)
-    _stop_if(wishes)
+    _stop_if(wishes, ranks)
     log.info(
         "Training (%s, %s) on %s in %s: %d rows, %d for validation.",
         settings.method,
@@ -89,12 +94,15 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
     def trainer_of(split: BatchSplit) -> TokenTrainer:
         if split.gradient_checkpointing:
             compute_activations_again(model)
-        arguments = training_arguments(batch_splits.applied(split, settings), folder, on_gpu, compute)
-        return build_trainer(model, tokenizer, prepared, arguments, points, wishes.cancelled, checkpoints)
+        applied = batch_splits.applied(split, settings)
+        arguments = training_arguments(applied, folder, on_gpu, compute, ranks.count)
+        return build_trainer(
+            model, tokenizer, prepared, arguments, points, wishes.cancelled, checkpoints, ranks
+        )
 
-    memory, energy = MemoryUse(on_gpu), EnergyMeter(spec.device)
+    memory, energy = MemoryUse(on_gpu), EnergyMeter(*(spec.devices or [spec.device]))
     trainer = Probe(trainer_of, memory, energy, wishes).fitted(spec, tell, lambda: points.seconds)
-    _stop_if(wishes)
+    _stop_if(wishes, ranks)
     memory.forget_peak()
 
     if spec.run.stop_after_steps is not None:
@@ -104,7 +112,7 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
         tell(PhaseChanged(phase=Phase.EVALUATING))
         trainer.evaluate()
         log.info("Validation loss before training: %.4f", points.validation_loss)
-        _stop_if(wishes)
+        _stop_if(wishes, ranks)
     else:
         points.go_on_from(progress)
         tell(Resumed())
@@ -138,6 +146,9 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
         peak_memory_bytes=memory.peak,
         energy_watt_hours=energy.watt_hours,
     )
+    ranks.part()
+    if not ranks.is_first:
+        return result
     trained = Trained(
         run=spec.run,
         result=result,
@@ -156,7 +167,7 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
             trained,
             base_folder=model_folder,
             held_out=prepared.validation,
-            between=partial(_stop_if_cancelled, wishes),
+            between=partial(_stop_if_cancelled, told),
         )
     return result
 
@@ -169,6 +180,7 @@ def build_trainer(
     points: Points,
     cancelled: threading.Event,
     checkpoints: Checkpoints | None = None,
+    ranks: Ranks = ALONE,
 ) -> TokenTrainer:
     """The Trainer of this run, which logs each optimizer step to `points` and keeps its state in
     `checkpoints`."""
@@ -176,26 +188,27 @@ def build_trainer(
         cancelled=cancelled,
         points=points,
         checkpoints=checkpoints,
+        ranks=ranks,
         model=model,
         args=arguments,
         train_dataset=_columns(prepared.train),
         eval_dataset=_columns(prepared.validation),
         processing_class=tokenizer,
-        data_collator=partial(_collated, pad_token_id=tokenizer.pad_token_id),
+        data_collator=partial(_collated, pad_token_id=tokenizer.pad_token_id, ranks=ranks),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
 def training_arguments(
-    settings: Hyperparameters, folder: Path, on_gpu: bool, compute: torch.dtype
+    settings: Hyperparameters, folder: Path, on_gpu: bool, compute: torch.dtype, processes: int = 1
 ) -> TrainingArguments:
-    """transformers' arguments for these hyperparameters."""
+    """transformers' arguments for these hyperparameters; its batch is that of all processes together."""
     warmed_constant = settings.scheduler == "constant" and settings.warmup_steps > 0
     return TrainingArguments(
         output_dir=str(folder / "trainer"),
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=settings.batch_size,
+        per_device_train_batch_size=settings.batch_size * processes,
+        per_device_eval_batch_size=settings.batch_size * processes,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         num_train_epochs=settings.epochs,
         max_steps=settings.max_steps if settings.max_steps is not None else -1,
@@ -233,9 +246,19 @@ def _columns(examples: list[data.Example]) -> Any:
     return [{"row": one.row, "input_ids": one.input_ids, "labels": one.labels} for one in examples]
 
 
-def _collated(examples: list[dict[str, Any]], pad_token_id: int) -> dict[str, torch.Tensor]:
-    rows = torch.tensor([one["row"] for one in examples])
-    return {**data.collate(examples, pad_token_id), "rows": rows}
+def _collated(examples: list[dict[str, Any]], pad_token_id: int, ranks: Ranks) -> dict[str, torch.Tensor]:
+    """This process's share of a batch; its rows' numbers, and its tokens without the padding, are of all."""
+    own = ranks.share(examples) or [_without_answer(examples[0])]
+    return {
+        **data.collate(own, pad_token_id),
+        "rows": torch.tensor([one["row"] for one in examples]),
+        "tokens": torch.tensor(sum(len(one["input_ids"]) for one in examples)),
+    }
+
+
+def _without_answer(example: dict[str, Any]) -> dict[str, Any]:
+    """A row that adds nothing to loss or gradient, for a process that has none of a last small batch."""
+    return {**example, "labels": [data.IGNORED] * len(example["labels"])}
 
 
 def _log_losses(points: Points, best: BestWeights) -> None:
@@ -254,7 +277,8 @@ def _stop_if_cancelled(wishes: Wishes) -> None:
         raise Cancelled
 
 
-def _stop_if(wishes: Wishes) -> None:
+def _stop_if(wishes: Wishes, ranks: Ranks) -> None:
+    ranks.hear()
     _stop_if_cancelled(wishes)
     if wishes.paused.is_set():
         raise Paused

@@ -22,7 +22,7 @@ class TrainerSettings(ServiceSettings):
     trainer_id: str | None = Field(default=None, description="Kept in the work folder when absent.")
     devices: list[str] | None = Field(
         default=None,
-        description="'cpu', or 'cuda:0' and so on; found when absent.",
+        description="'cpu', or 'cuda:0' and so on, on all of which a run trains; all GPUs when absent.",
     )
     torch_threads: int | None = Field(
         default=None,

@@ -16,7 +16,10 @@ class Surroundings:
     settings: TrainerSettings
     trainer_id: str
     device: str
+    """The first of `devices`."""
     bus: Bus
     blobs: BlobStore
     hardware: Hardware
+    devices: tuple[str, ...] = ()
+    """A run trains on all of them, with a process for each; none are as one."""
     turn: DeviceTurn = field(default_factory=DeviceTurn)

@@ -162,6 +162,7 @@ class Training:
             models_dir=self._settings.models_dir.resolve(),
             rows_file=rows_file,
             device=self._around.device,
+            devices=list(self._around.devices),
             threads=self._settings.torch_threads,
             resume=resume,
             checkpoint_seconds=self._settings.checkpoint_seconds,
