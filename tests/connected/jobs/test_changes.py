@@ -28,6 +28,8 @@ BODY = (
     "priority",
     "deadline",
     "device",
+    "stop_after_steps",
+    "stopAfterSteps",
 )
 
 
@@ -166,7 +168,7 @@ async def test_nobody_sets_what_only_the_system_may_set(service: Service) -> Non
     hostile |= {to_camel(name): value for name, value in hostile.items() if to_camel(name) not in BODY}
     hostile |= {"status": "completed", "fence": 99, "rev": 99, "deleted_at": "2020-01-01T00:00:00Z"}
     configuration = {
-        "model": {"uid": "local/tiny", "revision": "mine", "extra": 1},
+        "model": {"uid": "local/tiny", "source": "hub", "extra": 1},
         "dataset": {"uid": "dataset_1", "rows_blob": "mine", "extra": 1},
         "hyperparameters": {"extra": 1, "status": "completed"},
         "pinned": {"model": "mine"},
