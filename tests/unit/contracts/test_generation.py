@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from tunedeck_contracts.generation import MOST_CHARACTERS, GenerateText
@@ -20,6 +21,28 @@ def test_a_question_alone_is_answered_by_the_tuned_model_with_its_likeliest_toke
         256,
         60.0,
     )
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"prompt": "Hi"},
+        {"prompt": "Hi", "messages": None},
+        {"prompt": None, "messages": [USER]},
+        {"prompt": None, "messages": None},
+        {"prompt": "Hi", "messages": [USER]},
+        {"prompt": "Hi", "temperature": 1},
+        {"prompt": "Hi", "temperature": True},
+        {},
+    ],
+)
+def test_the_schema_and_the_model_are_of_one_mind(asked: dict[str, Any]) -> None:
+    try:
+        GenerateText.model_validate(asked)
+        is_taken = True
+    except ValidationError:
+        is_taken = False
+    assert Draft202012Validator(GenerateText.model_json_schema()).is_valid(asked) == is_taken
 
 
 @pytest.mark.parametrize("messages", [[USER], [SYSTEM, USER], [SYSTEM, USER, MODEL, USER]])
@@ -42,7 +65,8 @@ def test_a_conversation_ends_with_a_user(messages: list[dict[str, str]]) -> None
         ({"prompt": "Hi", "max_new_tokens": 4097}, "less than or equal to 4096"),
         ({"prompt": "Hi", "temperature": -0.1}, "greater than or equal to 0"),
         ({"prompt": "Hi", "temperature": 2.1}, "less than or equal to 2"),
-        ({"prompt": "Hi", "temperature": "nan"}, "finite number"),
+        ({"prompt": "Hi", "temperature": float("nan")}, "finite number"),
+        ({"prompt": "Hi", "temperature": "1"}, "valid number"),
         ({"prompt": "Hi", "top_p": 0}, "greater than 0"),
         ({"prompt": "Hi", "seed": -1}, "greater than or equal to 0"),
         ({"prompt": "Hi", "seed": 2**63}, "less than"),

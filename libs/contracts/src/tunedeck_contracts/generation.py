@@ -8,7 +8,7 @@ listens any more, the trainer stops.
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, FiniteFloat, StrictBool, StrictInt, model_validator
+from pydantic import ConfigDict, Field, FiniteFloat, Strict, StrictBool, StrictInt, model_validator
 
 from tunedeck_contracts.errors import ErrorReply
 from tunedeck_contracts.message import Message
@@ -27,6 +27,7 @@ ALIVE_SECONDS = 2.0
 SILENCE_SECONDS = 15.0
 """A trainer that is not heard for so long is taken for dead."""
 
+Number = Annotated[FiniteFloat, Strict()]
 Text = Annotated[str, Field(max_length=MOST_CHARACTERS)]
 
 
@@ -41,7 +42,12 @@ class GenerateText(Message):
     """What `POST /api/jobs/{uid}/generate` takes: a `prompt`, or `messages`."""
 
     model_config = ConfigDict(
-        json_schema_extra={"oneOf": [{"required": ["prompt"]}, {"required": ["messages"]}]}
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["prompt"], "properties": {"prompt": {"type": "string"}}},
+                {"required": ["messages"], "properties": {"messages": {"type": "array"}}},
+            ]
+        }
     )
 
     prompt: Text | None = Field(
@@ -60,14 +66,14 @@ class GenerateText(Message):
         le=MOST_NEW_TOKENS,
         description="Most tokens of the answer; fewer where the model reads no more.",
     )
-    temperature: FiniteFloat = Field(
+    temperature: Number = Field(
         default=0.0,
         ge=0,
         le=2,
         description="0, or less than 0.01, takes the likeliest token each time, so that the same question "
         "gets the same answer.",
     )
-    top_p: FiniteFloat = Field(
+    top_p: Number = Field(
         default=1.0,
         gt=0,
         le=1,
@@ -80,7 +86,7 @@ class GenerateText(Message):
     adapter: StrictBool = Field(
         default=True, description="The tuned model, LoRA or full; false asks the base model that was tuned."
     )
-    max_seconds: FiniteFloat = Field(
+    max_seconds: Number = Field(
         default=60.0,
         gt=0,
         le=LONGEST_SECONDS,
