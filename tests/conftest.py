@@ -1,6 +1,8 @@
-"""The real servers that connected tests use, one of each a test run, and the whole stack."""
+"""The real servers that connected tests use, one of each a worker, and the whole stack."""
 
-from collections.abc import Iterator
+import os
+import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,22 @@ from tunedeck_cli.stack import Stack
 
 TINY_MODEL = "local/tiny"
 HUB_MODEL = "hub-only/tiny-gpt2"
+
+
+STRUCK_TOGETHER = "tests/chaos/"
+
+
+def pytest_configure() -> None:
+    """One seed for all workers, of which each collects the same tests."""
+    os.environ.setdefault("TUNEDECK_CHAOS_SEED", str(random.SystemRandom().randrange(10**6)))
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """What `--dist loadgroup` keeps in one worker: a file's tests, and all that strike the same stack."""
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        group = STRUCK_TOGETHER if file.startswith(STRUCK_TOGETHER) else file
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

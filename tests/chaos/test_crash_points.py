@@ -18,6 +18,8 @@ from tunedeck_cli.stack import Stack
 ROOT = Path(__file__).parents[2]
 ENDED_SECONDS = 240
 BEFORE_TRAINING = ("trainer.claimed", "trainer.run_noted")
+LEADING_TO = {"jobs.lost": ["trainer.run_noted"]}
+"""Points that are reached only after a crash at another one."""
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800 if IS_LONG else 420)]
 
@@ -41,7 +43,7 @@ def each_alone_or_some_at_once() -> list[list[str]]:
     Of the others, which end an attempt, the seed chooses two.
     """
     if IS_LONG:
-        return [[name] for name in names()]
+        return [[name, *LEADING_TO.get(name, [])] for name in names()]
     ending = [name for name in names() if name.startswith("trainer.") and name not in BEFORE_TRAINING]
     return [[name for name in names() if name not in ending] + random.Random(SEED).sample(ending, 2)]
 
