@@ -1,5 +1,6 @@
 """Streams and consumers of an older Tunedeck: changed where NATS allows it, and named where it does not."""
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -8,9 +9,15 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, StorageType, StreamConfig
 
-from tests.support.servers import NatsServer, provision
+from tests.support.servers import NatsServer, provision, settings_of
+from tunedeck_chassis.connection import connect
 from tunedeck_chassis.misprovisioned import Misprovisioned
-from tunedeck_chassis.provisioning import assert_provisioned, consumer_config, stream_config
+from tunedeck_chassis.provisioning import (
+    assert_provisioned,
+    consumer_config,
+    provision_streams,
+    stream_config,
+)
 from tunedeck_contracts import subjects
 from tunedeck_contracts.streams import DLQ, JOBS, TELEMETRY_JOBS
 
@@ -61,7 +68,7 @@ async def test_a_stream_that_nats_does_not_change_is_named(
     await jetstream.add_stream(
         StreamConfig(name=DLQ.name, subjects=[subjects.DEAD_LETTERS], storage=StorageType.MEMORY)
     )
-    wanted = r"does not change the stream DLQ, which has storage=memory, not file.*`nats stream rm DLQ`"
+    wanted = r"does not change the stream DLQ, which has storage=memory, not file.*remove its store"
     with pytest.raises(Misprovisioned, match=wanted):
         await provision(server.url)
 
@@ -71,9 +78,25 @@ async def test_a_consumer_that_nats_does_not_change_is_named(
 ) -> None:
     await jetstream.delete_consumer(JOBS.name, TELEMETRY_JOBS.name)
     await jetstream.add_consumer(JOBS.name, consumer_config(TELEMETRY_JOBS).evolve(ack_policy=AckPolicy.ALL))
-    wanted = r"consumer telemetry-jobs, which has ack_policy=all, not explicit.*`nats consumer rm JOBS"
+    wanted = r"consumer telemetry-jobs, which has ack_policy=all, not explicit.*remove its store"
     with pytest.raises(Misprovisioned, match=wanted):
         await provision(server.url)
+
+
+async def test_what_it_says_of_a_stream_that_nats_does_not_change_helps(
+    guarded_nats: NatsServer, folder: Path
+) -> None:
+    """On a server with users, of whom none may remove anything."""
+    settings = settings_of("provision", folder, nats_url=guarded_nats.url)
+    client = await connect(settings, "provision")
+    await client.jetstream().add_stream(stream_config(DLQ).evolve(storage=StorageType.MEMORY))
+    await client.close()
+    with pytest.raises(Misprovisioned, match=r"stop nats-server, remove its store \(`data/nats/jetstream`"):
+        await provision_streams(settings)
+    guarded_nats.stop()
+    shutil.rmtree(guarded_nats.folder / "store" / "jetstream")
+    guarded_nats.start()
+    assert "stream DLQ made" in await provision_streams(settings)
 
 
 async def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -44,6 +44,13 @@ _STREAM_FIELDS = (
     *("num_replicas", "persist_mode"),
 )
 _CONSUMER_FIELDS = ("filter_subject", "ack_policy", "ack_wait", "max_deliver", "max_ack_pending")
+_ANEW = (
+    "NATS's store has to be made anew: stop nats-server, remove its store (`data/nats/jetstream` below "
+    "TUNEDECK_HOME; with containers `docker compose rm --stop --force nats` and `docker volume rm "
+    "<project>_nats`), start it, and run `tunedeck provision` again. The jobs and the trainers tell it again "
+    "what it had; the parked messages alone are lost: `tunedeck dlq list --json` keeps them before."
+)
+"""No user of NATS may remove a stream or a consumer, and none has to: MongoDB is the truth."""
 
 
 class ProvisionSettings(ServiceSettings):
@@ -127,8 +134,7 @@ async def _provision_stream(jetstream: JetStreamContext, stream: Stream) -> str 
     except APIError as error:
         raise Misprovisioned(
             f"NATS does not change the stream {stream.name}, which has {', '.join(differences)} "
-            f"({error.description}). It has to be made anew: let the services take what it keeps, stop them, "
-            f"remove it with `nats stream rm {stream.name}`, and run `tunedeck provision` again."
+            f"({error.description}). {_ANEW}"
         ) from error
     return f"stream {stream.name} changed: it had {', '.join(differences)}"
 
@@ -148,9 +154,7 @@ async def _provision_consumer(jetstream: JetStreamContext, consumer: Consumer) -
     except APIError as error:
         raise Misprovisioned(
             f"NATS does not change the consumer {consumer.name}, which has {', '.join(differences)} "
-            f"({error.description}). It has to be made anew: remove it with "
-            f"`nats consumer rm {consumer.stream} {consumer.name}` and run `tunedeck provision` again. It "
-            "then begins with the oldest message of the stream, and taking one twice changes nothing."
+            f"({error.description}). {_ANEW}"
         ) from error
     return f"consumer {consumer.name} changed: it had {', '.join(differences)}"
 
