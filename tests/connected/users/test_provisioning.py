@@ -1,5 +1,6 @@
 """Streams and consumers of an older Tunedeck: changed where NATS allows it, and named where it does not."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ from nats.js.api import AckPolicy, StorageType, StreamConfig
 
 from tests.support.servers import NatsServer, provision, settings_of
 from tunedeck_chassis.connection import connect
+from tunedeck_chassis.keeper import keep
 from tunedeck_chassis.misprovisioned import Misprovisioned
 from tunedeck_chassis.provisioning import (
+    ProvisionSettings,
     assert_provisioned,
     consumer_config,
     provision_streams,
@@ -59,6 +62,27 @@ async def test_what_nats_can_change_is_changed_and_nothing_is_lost(
     await assert_provisioned(jetstream._nc)
     assert await provision(server.url) == []
     assert (await jetstream.stream_info(JOBS.name)).state.messages == 1
+
+
+async def test_the_keeper_makes_what_is_gone_and_leaves_what_another_release_has_changed(
+    server: NatsServer, jetstream: JetStreamContext
+) -> None:
+    await jetstream.update_stream(stream_config(JOBS).evolve(max_age=3600.0))
+    await jetstream.add_consumer(JOBS.name, consumer_config(TELEMETRY_JOBS).evolve(max_ack_pending=7))
+    await jetstream.delete_stream(DLQ.name)
+    keeping = asyncio.create_task(keep(ProvisionSettings(nats_url=server.url)))
+    try:
+        async with asyncio.timeout(20):
+            while DLQ.name not in {one.config.name for one in await jetstream.streams_info()}:
+                await asyncio.sleep(0.05)
+            # The look that follows begins after the one that has made it.
+            await jetstream.delete_stream(DLQ.name)
+            while DLQ.name not in {one.config.name for one in await jetstream.streams_info()}:
+                await asyncio.sleep(0.05)
+    finally:
+        keeping.cancel()
+    assert (await jetstream.stream_info(JOBS.name)).config.max_age == 3600.0
+    assert (await jetstream.consumer_info(JOBS.name, TELEMETRY_JOBS.name)).config.max_ack_pending == 7
 
 
 async def test_a_stream_that_nats_does_not_change_is_named(

@@ -106,20 +106,23 @@ def _provision_mongo(settings: ProvisionSettings) -> list[str]:
     return changes + (provision_users(settings, settings.users_dir) if settings.users_dir else [])
 
 
-async def provision_streams(settings: ServiceSettings) -> list[str]:
-    """Make or change every stream and consumer; return what was changed."""
+async def provision_streams(settings: ServiceSettings, *, change: bool = True) -> list[str]:
+    """Make every stream and consumer, and change those that are otherwise; return what was done.
+
+    Without `change`, what is there stays as it is: another release may have made it so.
+    """
     client = await _connected(settings)
     try:
         assert_payload(client)
         jetstream = client.jetstream()
-        changes = [await _provision_stream(jetstream, stream) for stream in STREAMS]
-        changes += [await _provision_consumer(jetstream, consumer) for consumer in CONSUMERS]
+        changes = [await _provision_stream(jetstream, stream, change) for stream in STREAMS]
+        changes += [await _provision_consumer(jetstream, consumer, change) for consumer in CONSUMERS]
         return [change for change in changes if change is not None]
     finally:
         await client.close()
 
 
-async def _provision_stream(jetstream: JetStreamContext, stream: Stream) -> str | None:
+async def _provision_stream(jetstream: JetStreamContext, stream: Stream, change: bool) -> str | None:
     wanted = stream_config(stream)
     try:
         found = (await jetstream.stream_info(stream.name)).config
@@ -127,7 +130,7 @@ async def _provision_stream(jetstream: JetStreamContext, stream: Stream) -> str 
         await jetstream.add_stream(wanted)
         return f"stream {stream.name} made"
     differences = _differences(found, wanted, _STREAM_FIELDS)
-    if not differences:
+    if not differences or not change:
         return None
     try:
         await jetstream.update_stream(wanted)
@@ -139,7 +142,9 @@ async def _provision_stream(jetstream: JetStreamContext, stream: Stream) -> str 
     return f"stream {stream.name} changed: it had {', '.join(differences)}"
 
 
-async def _provision_consumer(jetstream: JetStreamContext, consumer: Consumer) -> str | None:
+async def _provision_consumer(
+    jetstream: JetStreamContext, consumer: Consumer, change: bool
+) -> str | None:
     wanted = consumer_config(consumer)
     try:
         found = (await jetstream.consumer_info(consumer.stream, consumer.name)).config
@@ -147,7 +152,7 @@ async def _provision_consumer(jetstream: JetStreamContext, consumer: Consumer) -
         await jetstream.add_consumer(consumer.stream, wanted)
         return f"consumer {consumer.name} made"
     differences = _differences(found, wanted, _CONSUMER_FIELDS)
-    if not differences:
+    if not differences or not change:
         return None
     try:
         await jetstream.add_consumer(consumer.stream, wanted)
