@@ -132,6 +132,11 @@ def test_everything_waits_for_what_it_needs() -> None:
     assert ALL["proxy"]["depends_on"] == {"gateway": {"condition": "service_healthy"}}
 
 
+def test_provisioning_that_cannot_succeed_comes_to_an_end() -> None:
+    """`up` waits for it: tried again for ever, it would never say why."""
+    assert re.fullmatch(r"on-failure:[1-9]", ALL[PROVISION]["restart"])
+
+
 @pytest.mark.parametrize("service", [*SERVICES, PROVISION])
 def test_secrets_are_files_and_its_own(service: str) -> None:
     assert service in USERS and service in MONGO_USERS
