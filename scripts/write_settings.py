@@ -49,6 +49,12 @@ OTHERS = (
     Setting("HF_TOKEN", "", "huggingface_hub's own: opens gated models."),
     Setting("HF_ENDPOINT", "https://huggingface.co", "huggingface_hub's own: where the Hub is."),
     Setting("HF_HOME", "~/.cache/huggingface", "huggingface_hub's own: where it keeps what it downloads."),
+    Setting(
+        "COMPOSE_FILE",
+        "docker-compose.yml",
+        "docker compose's own: the files that each of its commands reads, with compose.tls.yml for TLS and "
+        "compose.gpu.yml for a GPU behind colons.",
+    ),
     Setting("TUNEDECK_PUBLISH", "127.0.0.1", "docker-compose.yml's: the host's address of its two ports."),
     Setting("TUNEDECK_GPU", "0", "compose.gpu.yml's: the trainer's GPU, as the host numbers them."),
     Setting("TUNEDECK_TRAINER_CPUS", "2", "docker-compose.yml's: most CPUs of a trainer."),

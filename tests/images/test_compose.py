@@ -237,3 +237,13 @@ def test_with_tls_everything_is_spoken_to_by_tls_only() -> None:
     assert configuration == "/etc/nats/tls.conf"
     assert "deploy/nats/tls.conf" in Dockerfile(ROOT / ALL["nats"]["build"]["dockerfile"]).all("COPY")[-1]
     assert environment_of(secured["proxy"])["SCHEME"] == "https"
+
+
+def test_the_papers_choose_the_files_where_every_command_reads_them() -> None:
+    """A file of one command's `-f` would be left out of the next: an upgrade would take TLS and the GPU off."""
+    for paper in (ROOT / "README.md", *OVERRIDES):
+        said = paper.read_text()
+        assert "-f docker-compose.yml" not in said, paper
+        named = re.findall(r"COMPOSE_FILE=([\w.:-]+)", said)
+        assert named and all((ROOT / one).is_file() for files in named for one in files.split(":")), paper
+    assert "\n#COMPOSE_FILE=docker-compose.yml\n" in (ROOT / ".env.example").read_text()
