@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
@@ -19,7 +20,7 @@ from tests.images.compose import (
     services,
     volumes_of,
 )
-from tests.images.dockerfiles import OURS, PROVISION, ROOT, SERVICES, USER, Dockerfile, folder_of
+from tests.images.dockerfiles import OPERATOR, OURS, PROVISION, ROOT, SERVICES, USER, Dockerfile, folder_of
 from tunedeck_chassis.mongo_users import MONGO_USERS, PASSWORD
 from tunedeck_contracts.permissions import USERS
 
@@ -218,6 +219,18 @@ def _compose_client() -> list[str] | None:
         if plugin.returncode == 0:
             return ["docker", "compose"]
     return ["docker-compose"] if shutil.which("docker-compose") else None
+
+
+def test_an_operator_asks_a_gateway_that_answers_to_the_name() -> None:
+    """The proxy speaks HTTPS alone where there is TLS, with a certificate for another name."""
+    for files in ((), (COMPOSE, ROOT / "compose.tls.yml")):
+        one = services(*files)
+        url = urlsplit(environment_of(one[OPERATOR])["TUNEDECK_API_URL"])
+        assert (url.scheme, url.hostname, url.port) == ("http", "gateway", 8000)
+        assert set(one[OPERATOR]["networks"]) & set(one["gateway"]["networks"])
+        allowed = ALL["gateway"]["environment"]["TUNEDECK_ALLOWED_HOSTS"]
+        assert allowed == "gateway,*", "any name, until one is set"
+    assert "gateway,${TUNEDECK_ALLOWED_HOSTS:-*}" in COMPOSE.read_text()
 
 
 def test_a_gpu_is_reserved_for_the_trainer_alone() -> None:

@@ -57,7 +57,7 @@ class GatewaySettings(ServiceSettings):
     allowed_hosts: Names = Field(
         default=(),
         description="Names beside those of loopback that the gateway answers under, separated by commas. "
-        "Listening elsewhere than on loopback, it answers under any name while this is empty.",
+        "Listening elsewhere than on loopback, it answers under any name while this is empty or has *.",
     )
     cors_origins: Names = Field(
         default=_DEVELOPMENT_PAGES,
