@@ -1,9 +1,11 @@
 """What docker-compose.yml is held to: its schema, OWASP's rules for containers, and our own settings."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -70,7 +72,11 @@ def test_it_is_confined(name: str) -> None:
     assert service["pids_limit"] and service["mem_limit"] and service["cpus"]
     assert not {"privileged", "pid", "ipc", "userns_mode", "devices"} & service.keys()
     assert "docker.sock" not in json.dumps(service)
-    allowed = {**{tool: ["DAC_OVERRIDE"] for tool in TOOLS}, "proxy": ["NET_BIND_SERVICE"]}
+    allowed = {
+        "secrets": ["DAC_OVERRIDE", "FOWNER"],
+        "operator": ["DAC_OVERRIDE"],
+        "proxy": ["NET_BIND_SERVICE"],
+    }
     assert service.get("cap_add", []) == allowed.get(name, [])
 
 
@@ -197,6 +203,20 @@ def test_authentication_and_limits_are_on() -> None:
     assert secrets_of(ALL["nats"]) == {"/etc/nats/nats_keys.conf": Path("secrets/nats/nats_keys.conf")}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can leave its capabilities behind")
+def test_secrets_are_made_in_a_folder_that_is_somebody_elses(tmp_path: Path) -> None:
+    """`mkdir secrets` by who deploys, before the first run; with the capabilities of the container alone."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    os.chown(folder, 1000, 1000)
+    rights = "".join(f",+{one.lower()}" for one in ALL["secrets"]["cap_add"])
+    confined = ["setpriv", f"--bounding-set=-all{rights}", f"--inh-caps=-all{rights}", "--no-new-privs"]
+    command = [*confined, sys.executable, "-m", "tunedeck_chassis.secrets", str(folder)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert (folder / "jobs" / PASSWORD).is_file() and folder.stat().st_mode & 0o777 == 0o700
+
+
 def test_what_is_built_is_in_the_context_and_secrets_are_not() -> None:
     ignored = (ROOT / ".dockerignore").read_text().split("\n")
     copied = {
@@ -253,7 +273,7 @@ def test_with_tls_everything_is_spoken_to_by_tls_only() -> None:
 
 
 def test_the_papers_choose_the_files_where_every_command_reads_them() -> None:
-    """A file of one command's `-f` would be left out of the next: an upgrade would take TLS and the GPU off."""
+    """A file of one command's `-f` is left out of the next: an upgrade would take TLS and the GPU off."""
     for paper in (ROOT / "README.md", *OVERRIDES):
         said = paper.read_text()
         assert "-f docker-compose.yml" not in said, paper

@@ -142,9 +142,7 @@ async def _provision_stream(jetstream: JetStreamContext, stream: Stream, change:
     return f"stream {stream.name} changed: it had {', '.join(differences)}"
 
 
-async def _provision_consumer(
-    jetstream: JetStreamContext, consumer: Consumer, change: bool
-) -> str | None:
+async def _provision_consumer(jetstream: JetStreamContext, consumer: Consumer, change: bool) -> str | None:
     wanted = consumer_config(consumer)
     try:
         found = (await jetstream.consumer_info(consumer.stream, consumer.name)).config
