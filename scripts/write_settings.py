@@ -56,6 +56,11 @@ OTHERS = (
         "compose.gpu.yml for a GPU behind colons.",
     ),
     Setting("TUNEDECK_PUBLISH", "127.0.0.1", "docker-compose.yml's: the host's address of its two ports."),
+    Setting(
+        "TUNEDECK_EDGE_SUBNET",
+        "172.29.77.0/24",
+        "docker-compose.yml's: the addresses of the proxy and the gateways, where no other network has them.",
+    ),
     Setting("TUNEDECK_GPU", "0", "compose.gpu.yml's: the trainer's GPU, as the host numbers them."),
     Setting("TUNEDECK_TRAINER_CPUS", "2", "docker-compose.yml's: most CPUs of a trainer."),
     Setting("TUNEDECK_TRAINER_MEMORY", "8g", "docker-compose.yml's: most memory of a trainer."),

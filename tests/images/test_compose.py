@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -128,6 +129,13 @@ def test_nats_and_mongodb_are_out_of_the_reach_of_others() -> None:
     }
     assert ALL["nats"]["networks"] == ALL["mongo"]["networks"] == ["inside"]
     assert "inside" not in ALL["proxy"]["networks"]
+
+
+def test_who_is_not_the_proxy_cannot_choose_an_address() -> None:
+    """Limits count by address; trainers and the catalog reach the gateways too."""
+    (range_,) = read()["networks"]["edge"]["ipam"]["config"]
+    assert environment_of(ALL["gateway"])["TUNEDECK_TRUSTED_PROXIES"] == range_["subnet"]
+    assert ip_network(range_["subnet"]).is_private and ip_network(range_["subnet"]).prefixlen >= 24
 
 
 def test_everything_waits_for_what_it_needs() -> None:

@@ -64,7 +64,8 @@ class GatewaySettings(ServiceSettings):
         description="Origins whose pages may use the API from a browser, separated by commas.",
     )
     trusted_proxies: Names = Field(
-        default=(), description="Addresses of proxies whose X-Forwarded-For is believed, separated by commas."
+        default=(),
+        description="Addresses or networks of proxies whose X-Forwarded-For is believed, separated by commas.",
     )
     limits: Switch = Field(default=Switch.AUTO, description="Whether requests are limited: auto, on or off.")
     search_limit: str = Field(default="100/minute", description="Searches of the Hub, for each address.")
