@@ -99,9 +99,18 @@ class Spool:
             logs=self._of_kind(TrainingKind.LOG, "freed"),
         )
 
+    def newest(self) -> int:
+        """The place of the newest point that waits; 0 for none."""
+        return int(self._database.execute("SELECT COALESCE(MAX(place), 0) FROM points").fetchone()[0])
+
+    def is_stored(self, place: int) -> bool:
+        """Whether no point up to a place waits."""
+        row = self._database.execute("SELECT 1 FROM points WHERE place <= ? LIMIT 1", (place,)).fetchone()
+        return row is None
+
     def is_empty(self) -> bool:
         """Whether everything that was added is stored."""
-        return self._database.execute("SELECT 1 FROM points LIMIT 1").fetchone() is None
+        return self.newest() == 0
 
     def close(self) -> None:
         """Close the file."""
