@@ -1,13 +1,12 @@
 """The real servers that connected tests use, one of each a worker, and the whole stack."""
 
-import os
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.chaos.scale import SEED
 from tests.e2e.api import Api
 from tests.support.hub_server import HubServer, files_of
 from tests.support.servers import MongoServer, NatsServer
@@ -23,9 +22,9 @@ HUB_MODEL = "hub-only/tiny-gpt2"
 STRUCK_TOGETHER = "tests/chaos/"
 
 
-def pytest_configure() -> None:
-    """One seed for all workers, of which each collects the same tests."""
-    os.environ.setdefault("TUNEDECK_CHAOS_SEED", str(random.SystemRandom().randrange(10**6)))
+def pytest_report_header() -> str:
+    """How to have the same strikes again."""
+    return f"TUNEDECK_CHAOS_SEED={SEED}"
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:

@@ -1,10 +1,11 @@
 """How much is done: little in `make test`, the whole of it in `make chaos`."""
 
 import os
+import random
 
 IS_LONG = os.environ.get("TUNEDECK_LONG") == "1"
-SEED = int(os.environ["TUNEDECK_CHAOS_SEED"])
-"""Decides who is struck and when: drawn in tests/conftest.py where nobody sets it; the summary prints it."""
+SEED = int(os.environ.setdefault("TUNEDECK_CHAOS_SEED", str(random.SystemRandom().randrange(10**6))))
+"""Decides who is struck and when; the summary prints it. The workers of one run inherit it."""
 
 LEASE_SECONDS = 2.0
 SHORT_TIMES = {
