@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -146,6 +147,20 @@ def test_a_backup_is_restored_into_a_new_home_and_its_users_are_let_in(
     assert "Restored from" in done.stderr
     again = tunedeck(tmp_path / "h", "backup", tmp_path / "again", "--json")
     assert content(json.loads(again.stdout)) == content(backup)
+
+
+def test_a_stack_that_was_killed_is_started_to_be_backed_up(tmp_path: Path) -> None:
+    program = (
+        "import os, pathlib; from tunedeck_cli import ports; from tunedeck_cli.home import Home\n"
+        "from tunedeck_cli.stack import Stack\n"
+        f"stack = Stack(Home(pathlib.Path({str(tmp_path / 'h')!r})), wanted=ports.ANY, with_services=False)\n"
+        "stack.start(); os.kill(os.getpid(), 9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", program], check=False, timeout=120)
+    assert killed.returncode == -signal.SIGKILL and (tmp_path / "h" / "run" / "addresses.json").exists()
+    done = tunedeck(tmp_path / "h", "backup", tmp_path / "backup")
+    assert "Starting nats-server and mongod" in done.stderr, "it asks nobody who is gone"
+    assert "there is nothing to back up" in done.stderr
 
 
 def test_nothing_is_restored_beside_running_services(stack: Stack, backup: dict[str, Any]) -> None:

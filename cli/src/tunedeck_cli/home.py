@@ -80,13 +80,13 @@ class Home:
     def running(self, user: str) -> dict[str, str]:
         """As variables: where the stack that runs here has NATS and MongoDB, with the user's login.
 
-        Empty while none runs.
+        Empty while none runs; a killed one has left its addresses behind, but not its lock.
         """
         try:
             addresses: dict[str, str] = json.loads(self._addresses.read_text())
         except FileNotFoundError:
             return {}
-        return {**addresses, **self.login(user)}
+        return {**addresses, **self.login(user)} if self._is_locked() else {}
 
     @contextlib.contextmanager
     def telling(self, addresses: Mapping[str, str]) -> Iterator[None]:
@@ -106,6 +106,14 @@ class Home:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in _FOLDERS:
             (self.root / folder).mkdir(parents=True, exist_ok=True)
+
+    def _is_locked(self) -> bool:
+        with (self.run / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
