@@ -25,7 +25,9 @@ from nats.js.api import (
     StreamConfig,
 )
 from nats.js.errors import APIError, NotFoundError
-from pydantic import Field
+from pydantic import Field, ValidationError
+from pydantic_settings import SettingsError
+from pymongo.errors import PyMongoError
 
 from tunedeck_chassis import replica_set
 from tunedeck_chassis.connection import connect
@@ -103,7 +105,13 @@ async def provision(settings: ProvisionSettings) -> list[str]:
 
 def _provision_mongo(settings: ProvisionSettings) -> list[str]:
     changes = replica_set.prepare(settings)
-    return changes + (provision_users(settings, settings.users_dir) if settings.users_dir else [])
+    try:
+        return changes + (provision_users(settings, settings.users_dir) if settings.users_dir else [])
+    except PyMongoError as error:
+        raise Misprovisioned(
+            f"MongoDB does not let its user {settings.mongo_user!r} make the others: {error}. Set "
+            f"TUNEDECK_MONGO_USER={PROVISION}, and TUNEDECK_SECRETS_DIR to its folder of `tunedeck secrets`."
+        ) from error
 
 
 async def provision_streams(settings: ServiceSettings, *, change: bool = True) -> list[str]:
@@ -232,7 +240,10 @@ async def _consumer_differences(jetstream: JetStreamContext, consumer: Consumer)
 
 def main() -> None:
     """Entry point of the one-shot that a deployment runs first; says what it changed."""
-    settings = ProvisionSettings()
+    try:
+        settings = ProvisionSettings()
+    except (SettingsError, ValidationError) as error:
+        sys.exit(f"The settings cannot be used: {error}")
     configure(PROVISION, settings.log_level)
     try:
         changes = asyncio.run(provision(settings))

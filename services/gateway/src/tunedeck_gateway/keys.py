@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 
 from tunedeck_chassis import mongo
@@ -42,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         asyncio.run(_run(given))
+    except (SettingsError, ValidationError) as error:
+        print(f"The settings cannot be used: {error}", file=sys.stderr)
     except TunedeckError as error:
         print(error.detail, file=sys.stderr)
     except (ConfigurationError, InvalidURI) as error:

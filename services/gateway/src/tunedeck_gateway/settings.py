@@ -65,7 +65,7 @@ class GatewaySettings(ServiceSettings):
     )
     trusted_proxies: Names = Field(
         default=(),
-        description="Addresses or networks of proxies whose X-Forwarded-For is believed, separated by commas.",
+        description="Addresses or networks of proxies whose X-Forwarded-For is believed, by commas.",
     )
     limits: Switch = Field(default=Switch.AUTO, description="Whether requests are limited: auto, on or off.")
     search_limit: str = Field(default="100/minute", description="Searches of the Hub, for each address.")
