@@ -163,6 +163,12 @@ def test_a_stack_that_was_killed_is_started_to_be_backed_up(tmp_path: Path) -> N
     assert "there is nothing to back up" in done.stderr
 
 
+def test_a_disk_that_takes_no_backup_is_said(stack: Stack, backup: dict[str, Any]) -> None:
+    done = tunedeck(stack.home.root, "backup", "/proc/monday")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "The backup's files cannot be written or read" in done.stderr
+
+
 def test_nothing_is_restored_beside_running_services(stack: Stack, backup: dict[str, Any]) -> None:
     done = tunedeck(stack.home.root, "restore", backup["folder"], "--replace")
     assert done.returncode == 1 and f"A stack already runs in {stack.home.root}" in done.stderr
