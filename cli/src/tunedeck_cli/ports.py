@@ -2,12 +2,17 @@
 
 import contextlib
 import ipaddress
+import random
 import socket
 from dataclasses import dataclass, fields
 
 from tunedeck_cli.errors import CommandFailed
 
 LOOPBACK = "127.0.0.1"
+_FREE = range(20_000, 32_768)
+"""Where free ports are looked for: below those that the system gives to outgoing connections. One of these
+could take a server's port in the moment of its restart, and keep it for as long as it lives."""
+_TRIES = 50
 _OUTWARD = ("api", "monitor")
 """Those that listen where TUNEDECK_HOST says; NATS and MongoDB stay on loopback."""
 
@@ -76,11 +81,16 @@ def accepts(port: int) -> bool:
 
 def _bind(port: int, host: str = LOOPBACK) -> socket.socket:
     held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    # As the servers do it: a port that only waits in TIME_WAIT is free.
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    for one in (port, 0):
+    if port:
+        # As the servers do it: a port that only waits in TIME_WAIT is free.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with contextlib.suppress(OSError):
-            held.bind((host, one))
+            held.bind((host, port))
+            return held
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    for free in random.sample(_FREE, _TRIES):
+        with contextlib.suppress(OSError):
+            held.bind((host, free))
             return held
     held.close()
     raise CommandFailed(

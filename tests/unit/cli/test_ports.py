@@ -26,6 +26,16 @@ def test_a_taken_port_is_replaced_and_said() -> None:
     assert ports.differences(wanted, chosen) == [f"Port {wanted.nats} is taken: nats is on {chosen.nats}."]
 
 
+def test_free_ports_are_none_that_a_connection_may_have_while_a_server_restarts() -> None:
+    chosen = ports.choose(ANY)
+    found = {chosen.nats, chosen.mongo, chosen.api, chosen.monitor, chosen.nats_health}
+    assert len(found) == 5
+    with socket.create_server((ports.LOOPBACK, 0)) as server:
+        for _ in range(20):
+            with socket.create_connection(server.getsockname()) as connection:
+                assert connection.getsockname()[1] > max(found)
+
+
 def test_a_port_is_looked_for_where_its_server_will_listen() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.2", 0))
