@@ -9,7 +9,9 @@ import pytest
 
 from tunedeck_chassis import secrets
 from tunedeck_cli import installation
+from tunedeck_cli.errors import CommandFailed
 from tunedeck_cli.home import Home
+from tunedeck_cli.main import app
 from tunedeck_cli.stack import Stack
 
 FOREIGN = {
@@ -50,6 +52,12 @@ def test_a_folder_that_takes_no_secrets_is_named(tmp_path: Path) -> None:
     done = tunedeck(tmp_path, "secrets", str(tmp_path / "file" / "secrets"))
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert f"cannot be written into {tmp_path / 'file' / 'secrets'}" in done.stderr.replace("\n", "")
+
+
+def test_keys_are_made_elsewhere_where_there_is_no_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tunedeck_gateway", None)
+    with pytest.raises(CommandFailed, match=r"docker compose exec gateway .*\.keys create --name 'my key'`"):
+        app(["keys", "create", "--name", "my key"], standalone_mode=False)
 
 
 def test_a_stack_speaks_to_its_own_servers_as_its_own_users(
