@@ -89,8 +89,8 @@ line.
 The embedded stack (`make up`, `make demo`) chooses its addresses, its ports (8000 and 8001 while they are
 free) and the folders below its home by itself; what it chooses wins over these variables.
 
-The name of a database can be chosen only where MongoDB has no users: those that provisioning makes may use the
-databases of the default names alone, and `docker-compose.yml` does not hand these settings on.
+The name of a database can be chosen only where MongoDB has no users: those that provisioning makes may use
+the databases of the default names alone, and `docker-compose.yml` does not hand these settings on.
 """
 _EXAMPLE_HEAD = """# Every setting with its default; docs/settings.md says the same as a table.
 # docker compose reads the file `.env` beside its own. For `make up`: set -a; . ./.env; set +a
