@@ -43,7 +43,7 @@ def tunedeck(home: Path, *arguments: str | Path, **more: str) -> subprocess.Comp
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TUNEDECK_")}
     environment = {**inherited, "TUNEDECK_HOME": str(home), "COLUMNS": "200", **more}
     line = [sys.executable, "-m", "tunedeck_cli.main", *map(str, arguments)]
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def as_user(stack: Stack, user: str, do: Callable[[Client], Awaitable[Any]]) -> Any:
