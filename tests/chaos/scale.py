@@ -15,5 +15,6 @@ SHORT_TIMES = {
     "TUNEDECK_CLAIM_SECONDS": "1",
     # Here trainers die without end, and no job is to blame.
     "TUNEDECK_MAX_ATTEMPTS": "1000",
+    "TUNEDECK_LOST_REST_SECONDS": "0",
 }
 """Settings of the stack that is struck."""

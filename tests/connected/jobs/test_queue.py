@@ -130,6 +130,22 @@ async def test_a_worker_lost_on_every_attempt_fails_the_job_with_a_reason(servic
     assert job.failure is not None and job.failure.code == "lost_worker"
 
 
+async def test_a_job_that_was_lost_again_rests_before_its_next_attempt(service: Service) -> None:
+    service.settings.lost_rest_seconds = 1.5
+    await service.create()
+    for _ in range(2):
+        run = (await service.queue.claim(claim())).run
+        assert run is not None, "a single loss costs no rest"
+        lost_at = time.monotonic()
+        await service.queue.report(report(run.job_uid, run.fence, Outcome.LOST))
+    run = None
+    while run is None:
+        assert time.monotonic() < lost_at + 30
+        run = (await service.queue.claim(claim())).run
+        await asyncio.sleep(0.05)
+    assert time.monotonic() - lost_at >= 1.5
+
+
 async def test_a_report_sent_twice_is_stored_once(service: Service) -> None:
     uid, fence = await service.running()
     await service.queue.report(report(uid, fence))
