@@ -13,6 +13,7 @@ from tunedeck_trainer.kept_models import KeptModels
 from tunedeck_trainer.runner import Runner
 from tunedeck_trainer.settings import TrainerSettings
 from tunedeck_trainer.surroundings import Surroundings
+from tunedeck_trainer.untold import Untold
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "faststream")
 
@@ -33,10 +34,12 @@ async def serve(settings: TrainerSettings) -> None:
         bus=bus,
         blobs=BlobStore(client.get_database(BLOBS_DATABASE)),
         hardware=hardware,
+        devices=tuple(devices),
     )
     runner = Runner(around, journal, devices)
     idle = IdleReporter(bus, hardware, journal, runner, trainer_id, settings.idle_sample_seconds)
 
+    untold = Untold(bus, settings.work_dir, f"/trainer/{trainer_id}", settings.drain_seconds)
     kept_models = KeptModels(bus, settings.adapters_dir)
 
     async def mongo_problem() -> str | None:
@@ -52,4 +55,6 @@ async def serve(settings: TrainerSettings) -> None:
         await client.close()
         journal.close()
 
-    await service.run(broker, prepare=prepare, loops=[runner.run, idle.run, kept_models.run], close=close)
+    await service.run(
+        broker, prepare=prepare, loops=[runner.run, idle.run, kept_models.run, untold.run], close=close
+    )

@@ -84,6 +84,12 @@ class Delivery:
             await asyncio.sleep(0.05)
         return True
 
+    async def published(self) -> None:
+        """Wait until the stream has everything that was told by now."""
+        last = self._spool.newest()
+        while self._place < last and not self._spool.is_stored(last):
+            await asyncio.sleep(0.05)
+
     async def _publish_all(self) -> None:
         while True:
             self._added.clear()
