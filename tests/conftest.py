@@ -1,11 +1,12 @@
-"""The real servers that connected tests use, one of each a test run, and the whole stack."""
+"""The real servers that connected tests use, one of each a worker, and the whole stack."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.chaos.scale import SEED
 from tests.e2e.api import Api
 from tests.support.hub_server import HubServer, files_of
 from tests.support.hub_uploads import WRITER_TOKEN
@@ -17,6 +18,22 @@ from tunedeck_cli.stack import Stack
 
 TINY_MODEL = "local/tiny"
 HUB_MODEL = "hub-only/tiny-gpt2"
+
+
+STRUCK_TOGETHER = "tests/chaos/"
+
+
+def pytest_report_header() -> str:
+    """How to have the same strikes again."""
+    return f"TUNEDECK_CHAOS_SEED={SEED}"
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """What `--dist loadgroup` keeps in one worker: a file's tests, and all that strike the same stack."""
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        group = STRUCK_TOGETHER if file.startswith(STRUCK_TOGETHER) else file
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,9 @@ import random
 import signal
 import time
 import xmlrpc.client
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import psutil
@@ -20,6 +21,7 @@ SERVICES = ("gateway", "catalog", "jobs", "telemetry", "trainer")
 SERVERS = ("nats", "mongod")
 VICTIMS = (*SERVICES, CHILD, *SERVERS)
 BACK_SECONDS = 60.0
+THERE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ class Nemesis:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
 
-    def carry_out(self, kills: Sequence[Kill]) -> int:
-        """Kill as planned; return how many processes that were. A child that is not there is passed over."""
-        done = 0
+    def carry_out(self, kills: Sequence[Kill]) -> Counter[str]:
+        """Kill as planned; return how many of each were. Who is not there, nor soon, is passed over."""
+        done: Counter[str] = Counter()
         for kill in kills:
             time.sleep(kill.after)
-            done += self.kill(kill.victim)
+            with suppress(TimeoutError):
+                wait_for(kill.victim, lambda victim=kill.victim: self.kill(victim), THERE_SECONDS)
+                done[kill.victim] += 1
         return done
 
     def kill(self, victim: str) -> bool:

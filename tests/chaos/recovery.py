@@ -23,6 +23,7 @@ class Figure:
 
 
 _MEASURED: dict[str, Figure] = {}
+_NOTED: list[str] = []
 
 
 def measured(name: str, seconds: float, *, goal: float) -> None:
@@ -30,6 +31,11 @@ def measured(name: str, seconds: float, *, goal: float) -> None:
     _MEASURED.setdefault(name, Figure(name, goal)).seconds.append(seconds)
 
 
+def noted(line: str) -> None:
+    """Keep a count."""
+    _NOTED.append(line)
+
+
 def figures() -> list[str]:
-    """A line for each kind."""
-    return [figure.line() for figure in _MEASURED.values()]
+    """A line for each kind of recovery, and for each count."""
+    return [*_NOTED, *(figure.line() for figure in _MEASURED.values())]

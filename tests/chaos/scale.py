@@ -4,8 +4,8 @@ import os
 import random
 
 IS_LONG = os.environ.get("TUNEDECK_LONG") == "1"
-SEED = int(os.environ.get("TUNEDECK_CHAOS_SEED") or random.SystemRandom().randrange(10**6))
-"""Decides who is struck and when; the run's summary prints it."""
+SEED = int(os.environ.setdefault("TUNEDECK_CHAOS_SEED", str(random.SystemRandom().randrange(10**6))))
+"""Decides who is struck and when; the summary prints it. The workers of one run inherit it."""
 
 LEASE_SECONDS = 2.0
 SHORT_TIMES = {
@@ -15,5 +15,6 @@ SHORT_TIMES = {
     "TUNEDECK_CLAIM_SECONDS": "1",
     # Here trainers die without end, and no job is to blame.
     "TUNEDECK_MAX_ATTEMPTS": "1000",
+    "TUNEDECK_LOST_REST_SECONDS": "0",
 }
 """Settings of the stack that is struck."""

@@ -8,13 +8,16 @@ import pytest
 from tests.chaos import reading, verdicts
 from tests.chaos.client import PatientClient, ended
 from tests.chaos.history import History
-from tests.chaos.nemesis import Nemesis, plan
+from tests.chaos.nemesis import VICTIMS, Nemesis, plan
+from tests.chaos.recovery import noted
 from tests.chaos.scale import IS_LONG
 from tests.chaos.trainings import event_verdicts, training_verdicts
 from tests.chaos.writers import Writer
 from tunedeck_cli.stack import Stack
 
 KILLS = 200 if IS_LONG else 10
+LEAST_KILLS = 12 if IS_LONG else 1
+"""Of each victim; a few find nobody, such as a child between two trainings."""
 MOST_SECONDS_BETWEEN = 3.0 if IS_LONG else 2.0
 TRAININGS = 12 if IS_LONG else 1
 WRITERS = 2
@@ -42,12 +45,13 @@ def test_kills_at_random_moments_lose_nothing(
         writer.stop()
     history.close()
     assert [writer.problem for writer in writers] == [None] * WRITERS
-    assert killed >= KILLS * 3 // 4
+    assert {victim: killed[victim] for victim in VICTIMS if killed[victim] < LEAST_KILLS} == {}
     for uid in trained:
         client.wait(uid, ended, SETTLE_SECONDS)
 
     acknowledged = history.read()
     assert len(acknowledged) > KILLS
+    noted(f"{killed.total()} kills beside {len(acknowledged)} acknowledged writes")
     jobs = reading.all_jobs(client)
     events = asyncio.run(reading.streamed_events(chaos_stack))
     said = [

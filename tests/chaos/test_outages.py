@@ -105,6 +105,8 @@ def test_a_longer_outage_is_told_with_what_is_away(
     chaos_stack: Stack, client: PatientClient, nemesis: Nemesis, dataset: str, program: str, named: str
 ) -> None:
     uid = client.create_job(f"read without {program}", dataset, start=False)["uid"]
+    reader = Reader(chaos_stack.api_url, f"/api/jobs/{uid}")
+    reader.start()
     with httpx.Client(base_url=chaos_stack.api_url, timeout=30) as http:
 
         def read() -> httpx.Response:
@@ -119,6 +121,8 @@ def test_a_longer_outage_is_told_with_what_is_away(
                 if program != "mongod":
                     measured("503 in an outage that is known", seconds, goal=1)
         assert client.job(uid)["uid"] == uid
+    reader.stop()
+    assert {answer.status_code for answer in reader.failed} == {503}
 
 
 def assert_told(answer: httpx.Response, named: str) -> None:

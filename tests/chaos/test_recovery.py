@@ -35,9 +35,8 @@ def plain_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     home.create()
     build_tiny_model(home.models / "local/tiny")
     # Trainers die here more often than a job may lose them.
-    whole = Stack(
-        home, wanted=ports.ANY, environment={"TUNEDECK_MAX_ATTEMPTS": "1000", "HF_HUB_OFFLINE": "1"}
-    )
+    patient = {"TUNEDECK_MAX_ATTEMPTS": "1000", "TUNEDECK_LOST_REST_SECONDS": "0", "HF_HUB_OFFLINE": "1"}
+    whole = Stack(home, wanted=ports.ANY, environment=patient)
     whole.start()
     yield whole
     whole.stop()

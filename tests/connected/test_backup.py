@@ -16,6 +16,7 @@ from tunedeck_chassis import mongo
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_chassis.settings import ServiceSettings
 from tunedeck_cli import dump as dumping
+from tunedeck_cli import restore as restoring
 from tunedeck_cli.dump import dump
 from tunedeck_cli.errors import CommandFailed
 from tunedeck_cli.manifest import Manifest, verified
@@ -188,6 +189,21 @@ async def test_data_is_replaced_only_when_told(
     assert await everything(client, names) == changed
     await restore(client, tmp_path / "backup", replace=True, say=silent)
     assert await everything(client, names) == before
+
+
+async def test_restored_jobs_are_out_of_reach_for_runs_that_began_after_the_backup(
+    client: mongo.Client, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restoring, "JOBS", (names[0], "jobs"))
+    jobs = client[names[0]]["jobs"]
+    await jobs.insert_many([{"_id": "job_1", "fence": 3}, {"_id": "job_2"}])
+    await backed_up(client, tmp_path / "backup", names)
+    await jobs.update_one({"_id": "job_1"}, {"$set": {"fence": 7}})
+    await restore(client, tmp_path / "backup", replace=True, say=silent)
+    assert await jobs.find({}, sort=[("_id", ASCENDING)]).to_list() == [
+        {"_id": "job_1", "fence": 3 + restoring.FENCES_AHEAD},
+        {"_id": "job_2"},
+    ]
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "remove", "metadata", "unfinished", "outside"])

@@ -17,13 +17,14 @@ from tunedeck_chassis.batches import BatchConsumer
 from tunedeck_chassis.broker import create_broker, event_handler
 from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.misprovisioned import Misprovisioned
+from tunedeck_chassis.parking import DEADLY_DELIVERIES
 from tunedeck_chassis.provisioning import assert_provisioned, consumer_config
 from tunedeck_chassis.requests import Router
 from tunedeck_chassis.service import started
 from tunedeck_chassis.settings import ServiceSettings
 from tunedeck_contracts import subjects
 from tunedeck_contracts.cloudevents import event
-from tunedeck_contracts.streams import MAX_DELIVER, TELEMETRY_JOBS, TELEMETRY_TRAINING
+from tunedeck_contracts.streams import MAX_DELIVERIES, TELEMETRY_JOBS, TELEMETRY_TRAINING, Consumer
 from tunedeck_contracts.telemetry import DeadLetter
 
 
@@ -167,9 +168,9 @@ async def test_an_outage_of_the_database_uses_up_no_delivery(
 
     def away(kind: str) -> None:
         attempts[kind] += 1
-        if attempts[kind] <= 2 * MAX_DELIVER:
+        if attempts[kind] <= 2 * MAX_DELIVERIES:
             raise ServerSelectionTimeoutError("no server")
-        if min(attempts.values()) > 2 * MAX_DELIVER:
+        if min(attempts.values()) > 2 * MAX_DELIVERIES:
             handled.set()
 
     @event_handler(router, TELEMETRY_JOBS)
@@ -186,6 +187,37 @@ async def test_an_outage_of_the_database_uses_up_no_delivery(
         await _publish(bus, subjects.training_event(subjects.TrainingKind.LOSS, uid), Ask(text=uid).to_json())
         await asyncio.wait_for(handled.wait(), 10)
     assert [one for one in await _parked(nats_url) if uid in one.subject] == []
+
+
+@pytest.mark.parametrize("durable", [TELEMETRY_JOBS, TELEMETRY_TRAINING], ids=lambda one: one.name)
+async def test_a_message_that_ends_its_service_each_time_is_parked_unhandled(
+    nats_url: str, durable: Consumer
+) -> None:
+    await provision(nats_url)
+    uid = uuid.uuid4().hex
+    subject = durable.filter_subject.replace("*", uid, 1).replace("*", uid).replace(">", uid)
+    client = await nats.connect(nats_url)
+    await client.jetstream().publish(subject, Ask(text=uid).to_json())
+    subscription = await client.jetstream().pull_subscribe_bind(durable.name, durable.stream)
+    for _ in range(DEADLY_DELIVERIES):
+        [message] = await subscription.fetch(1, timeout=5)
+        assert message.subject == subject
+        await message.nak()
+    await client.close()
+    handled: list[str] = []
+    router = Router()
+
+    @event_handler(router, TELEMETRY_JOBS)
+    async def single(body: bytes) -> None:
+        handled.append(body.decode())
+
+    async def batch(texts: Sequence[str]) -> None:
+        handled.extend(texts)
+
+    async with serving(nats_url, router), consuming(nats_url, batch), asyncio.timeout(20):
+        while not [one for one in await _parked(nats_url) if one.subject == subject]:
+            await asyncio.sleep(0.05)
+    assert [text for text in handled if uid in text] == []
 
 
 async def test_a_stream_of_points_is_handled_at_once_and_whole(nats_url: str) -> None:

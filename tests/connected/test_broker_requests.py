@@ -8,9 +8,10 @@ import uuid
 import pytest
 
 from tests.support.probe_service import Ask, Say, serving
-from tunedeck_chassis import mongo
+from tests.support.servers import provision
+from tunedeck_chassis import mongo, requests, service
 from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
-from tunedeck_chassis.broker import request_handler
+from tunedeck_chassis.broker import create_broker, request_handler
 from tunedeck_chassis.requests import Router
 from tunedeck_chassis.settings import ServiceSettings
 from tunedeck_contracts.errors import InternalError, NotFound, Unavailable, ValidationFailed
@@ -105,3 +106,55 @@ async def test_a_request_to_nobody_is_unavailable_within_its_time(nats_url: str)
         with pytest.raises(Unavailable, match="probe service"):
             await bus.request(ask_rpc(), Ask(text="x"), timeout=0.5)
         assert time.monotonic() - before < 2
+
+
+async def test_a_request_that_waited_for_longer_than_its_caller_does_is_not_carried_out(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "REQUEST_WORKERS", 1)
+    rpc, router = ask_rpc(), Router()
+    free, handled = asyncio.Event(), []
+
+    @request_handler(router, rpc)
+    async def slow(message: Ask) -> Say:
+        handled.append(message.text)
+        await asyncio.wait_for(free.wait(), 10)
+        return Say(text="done")
+
+    async with serving(nats_url, router) as bus:
+        first = asyncio.create_task(bus.request(rpc, Ask(text="first"), timeout=10))
+        while not handled:
+            await asyncio.sleep(0.01)
+        with pytest.raises(Unavailable):
+            await bus.request(rpc, Ask(text="late"), timeout=0.2)
+        free.set()
+        assert (await first).text == "done"
+        assert (await bus.request(rpc, Ask(text="last"), timeout=5)).text == "done"
+    assert handled == ["first", "last"]
+
+
+async def test_what_was_taken_is_answered_before_a_stopping_service_closes(nats_url: str) -> None:
+    await provision(nats_url)
+    rpc, router = ask_rpc(), Router()
+    broker = create_broker(ServiceSettings(nats_url=nats_url), "probe")
+    taken, closed = asyncio.Event(), asyncio.Event()
+
+    @request_handler(router, rpc)
+    async def last(message: Ask) -> Say:
+        taken.set()
+        await asyncio.sleep(0.3)
+        assert not closed.is_set()
+        return Say(text="answered")
+
+    async def until_taken() -> None:
+        await taken.wait()
+
+    async def close() -> None:
+        closed.set()
+
+    broker.include_router(router)
+    running = asyncio.create_task(service.run(broker, loops=[until_taken], close=close))
+    async with serving(nats_url, Router()) as bus:
+        assert (await bus.request(rpc, Ask(text="x"))).text == "answered"
+    await asyncio.wait_for(running, 20)
+    assert closed.is_set()

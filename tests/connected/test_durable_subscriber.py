@@ -1,8 +1,8 @@
-"""What docs/events.md says to who wants to go on where it stopped: its program with its permissions."""
+"""What docs/events.md says to who wants to go on where it stopped: its program, as the user that it names."""
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,38 +11,33 @@ import pytest
 from nats.js.errors import APIError
 
 from tests.support.events_document import block
-from tests.support.servers import Server
-from tunedeck_chassis.provisioning import stream_config
-from tunedeck_cli import server_commands
+from tests.support.servers import NatsServer, settings_of
+from tunedeck_chassis import secrets
+from tunedeck_chassis.connection import connect
+from tunedeck_chassis.provisioning import provision_streams
 from tunedeck_contracts import subjects
-from tunedeck_contracts.streams import JOBS, TRAINING
+from tunedeck_contracts.permissions import SUBSCRIBER
+from tunedeck_contracts.streams import TELEMETRY_JOBS
 
 HEADING = "## Going on where you stopped"
-USER = block("conf", HEADING).replace("nkey: $NATS_KEY_BILLING", "user: billing, password: billing")
-HEARD_WITHIN = 20
+HEARD_WITHIN = 60
 
 
-class GuardedServer(Server):
-    """nats-server with two users: one who may do all, and the document's."""
+class GuardedServer(NatsServer):
+    """With its users, and with its streams."""
 
-    name = "guarded-nats-server"
+    secrets: Path
 
-    def command(self) -> list[str]:
-        configuration = self.folder / "nats.conf"
-        configuration.write_text(
-            f'listen: 127.0.0.1:{self.port}\njetstream {{ store_dir: "{self.folder / "store"}" }}\n'
-            f"authorization {{ users: [ {{ user: admin, password: admin }}\n{USER} ] }}\n"
-        )
-        return server_commands.nats_command(configuration)
-
-    def url(self, user: str) -> str:
-        return f"nats://{user}:{user}@127.0.0.1:{self.port}"
+    async def as_user(self, user: str) -> nats.NATS:
+        return await connect(settings_of(user, self.secrets, nats_url=self.url), user)
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[GuardedServer]:
-    started = GuardedServer(tmp_path)
+async def server(tmp_path: Path) -> AsyncIterator[GuardedServer]:
+    secrets.create(tmp_path / "secrets")
+    started = GuardedServer(tmp_path / "nats", secrets=tmp_path / "secrets")
     started.start()
+    await provision_streams(settings_of("provision", started.secrets, nats_url=started.url))
     yield started
     started.stop()
 
@@ -56,7 +51,7 @@ async def heard(server: GuardedServer, count: int) -> list[dict[str, Any]]:
 
     names: dict[str, Any] = {"nats": nats, "json": json, "store": store}
     exec(block("python", HEADING), names)
-    client = await nats.connect(server.url("billing"), inbox_prefix="_INBOX_billing")
+    client = await server.as_user(SUBSCRIBER)
     following = asyncio.create_task(names["follow"](client))
     async with asyncio.timeout(HEARD_WITHIN):
         while len(stored) < count and not following.done():
@@ -70,27 +65,26 @@ async def heard(server: GuardedServer, count: int) -> list[dict[str, Any]]:
 
 
 async def tell(server: GuardedServer, *revs: int) -> None:
-    client = await nats.connect(server.url("admin"))
+    client = await server.as_user("jobs")
     for rev in revs:
         await client.jetstream().publish(subjects.job_event("job_1_ab"), json.dumps({"rev": rev}).encode())
     await client.close()
 
 
 async def test_it_gets_what_was_told_while_it_was_away(server: GuardedServer) -> None:
-    client = await nats.connect(server.url("admin"))
-    await client.jetstream().add_stream(stream_config(JOBS))
-    await client.close()
     await tell(server, 1, 2)
     assert [event["rev"] for event in await heard(server, 2)] == [1, 2]
     await tell(server, 3, 4)
     assert [event["rev"] for event in await heard(server, 2)] == [3, 4]
 
 
-async def test_it_may_not_read_another_stream(server: GuardedServer) -> None:
-    client = await nats.connect(server.url("admin"))
-    await client.jetstream().add_stream(stream_config(TRAINING))
-    await client.close()
-    client = await nats.connect(server.url("billing"), inbox_prefix="_INBOX_billing")
+async def test_it_may_neither_read_another_stream_nor_take_what_is_telemetrys(server: GuardedServer) -> None:
+    await tell(server, 1)
+    client = await server.as_user(SUBSCRIBER)
+    jetstream = client.jetstream(timeout=1)
     with pytest.raises((APIError, TimeoutError)):
-        await client.jetstream(timeout=1).pull_subscribe("training.*.*", durable="billing", stream="TRAINING")
+        await jetstream.pull_subscribe("training.*.*", durable="billing", stream="TRAINING")
+    taken = await jetstream.pull_subscribe_bind(TELEMETRY_JOBS.name, TELEMETRY_JOBS.stream)
+    with pytest.raises(TimeoutError):
+        await taken.fetch(1, timeout=1)
     await client.close()

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -42,7 +43,7 @@ def tunedeck(home: Path, *arguments: str | Path, **more: str) -> subprocess.Comp
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TUNEDECK_")}
     environment = {**inherited, "TUNEDECK_HOME": str(home), "COLUMNS": "200", **more}
     line = [sys.executable, "-m", "tunedeck_cli.main", *map(str, arguments)]
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def as_user(stack: Stack, user: str, do: Callable[[Client], Awaitable[Any]]) -> Any:
@@ -146,6 +147,26 @@ def test_a_backup_is_restored_into_a_new_home_and_its_users_are_let_in(
     assert "Restored from" in done.stderr
     again = tunedeck(tmp_path / "h", "backup", tmp_path / "again", "--json")
     assert content(json.loads(again.stdout)) == content(backup)
+
+
+def test_a_stack_that_was_killed_is_started_to_be_backed_up(tmp_path: Path) -> None:
+    program = (
+        "import os, pathlib; from tunedeck_cli import ports; from tunedeck_cli.home import Home\n"
+        "from tunedeck_cli.stack import Stack\n"
+        f"stack = Stack(Home(pathlib.Path({str(tmp_path / 'h')!r})), wanted=ports.ANY, with_services=False)\n"
+        "stack.start(); os.kill(os.getpid(), 9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", program], check=False, timeout=120)
+    assert killed.returncode == -signal.SIGKILL and (tmp_path / "h" / "run" / "addresses.json").exists()
+    done = tunedeck(tmp_path / "h", "backup", tmp_path / "backup")
+    assert "Starting nats-server and mongod" in done.stderr, "it asks nobody who is gone"
+    assert "there is nothing to back up" in done.stderr
+
+
+def test_a_disk_that_takes_no_backup_is_said(stack: Stack, backup: dict[str, Any]) -> None:
+    done = tunedeck(stack.home.root, "backup", "/proc/monday")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "The backup's files cannot be written or read" in done.stderr
 
 
 def test_nothing_is_restored_beside_running_services(stack: Stack, backup: dict[str, Any]) -> None:

@@ -33,9 +33,8 @@ def test_the_licence_is_what_the_package_says(name: str) -> None:
 
 
 def test_every_base_image_is_in_both_papers() -> None:
-    dockerfiles = [
-        path for folder in ("services", "libs", "deploy") for path in (ROOT / folder).rglob("Dockerfile")
-    ]
+    folders = ("services", "libs", "deploy", "cli")
+    dockerfiles = [path for folder in folders for path in (ROOT / folder).rglob("Dockerfile")]
     named = {
         image
         for path in [*dockerfiles, *ROOT.glob("*.yml")]
@@ -45,3 +44,5 @@ def test_every_base_image_is_in_both_papers() -> None:
     assert len(named) >= 4
     for paper in (DOCUMENT, DOCUMENT.with_name("supply-chain.md")):
         assert {image for image in named if f"`{image}`" not in paper.read_text()} == set(), paper
+    patterns = re.findall(r"`([\w/*.-]+/Dockerfile)`", DOCUMENT.with_name("supply-chain.md").read_text())
+    assert {path for pattern in patterns for path in ROOT.glob(pattern)} == set(dockerfiles)

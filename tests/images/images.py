@@ -25,7 +25,7 @@ class Images:
 
     def __getitem__(self, service: str) -> Image:
         """The image of a service of docker-compose.yml."""
-        name = PROVISION if service == "secrets" else service
+        name = PROVISION if service in ("secrets", "keeper") else service
         if name not in self._built:
             self._built[name] = self._ours(name) if name in OURS else getattr(self, f"_{name}")()
         return self._built[name]

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-SUBNET = "10.97.0"
+from tests.images.compose import read
+
+SUBNET = str(read()["networks"]["edge"]["ipam"]["config"][0]["subnet"]).rpartition(".")[0]
 START_SECONDS = 10.0
 
 

@@ -1,10 +1,14 @@
 """What docker-compose.yml is held to: its schema, OWASP's rules for containers, and our own settings."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+from ipaddress import ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import jsonschema
 import pytest
@@ -19,7 +23,7 @@ from tests.images.compose import (
     services,
     volumes_of,
 )
-from tests.images.dockerfiles import OURS, PROVISION, ROOT, SERVICES, USER, Dockerfile, folder_of
+from tests.images.dockerfiles import OPERATOR, OURS, PROVISION, ROOT, SERVICES, USER, Dockerfile, folder_of
 from tunedeck_chassis.mongo_users import MONGO_USERS, PASSWORD
 from tunedeck_contracts.permissions import USERS
 
@@ -69,7 +73,11 @@ def test_it_is_confined(name: str) -> None:
     assert service["pids_limit"] and service["mem_limit"] and service["cpus"]
     assert not {"privileged", "pid", "ipc", "userns_mode", "devices"} & service.keys()
     assert "docker.sock" not in json.dumps(service)
-    allowed = {**{tool: ["DAC_OVERRIDE"] for tool in TOOLS}, "proxy": ["NET_BIND_SERVICE"]}
+    allowed = {
+        "secrets": ["DAC_OVERRIDE", "FOWNER"],
+        "operator": ["DAC_OVERRIDE"],
+        "proxy": ["NET_BIND_SERVICE"],
+    }
     assert service.get("cap_add", []) == allowed.get(name, [])
 
 
@@ -96,7 +104,10 @@ def test_it_is_healed_and_watched(name: str) -> None:
 
 def test_images_that_are_not_built_here_are_pinned() -> None:
     foreign = {one["image"] for one in ALL.values() if "build" not in one}
-    assert foreign == {"mongo:8.0", "caddy:2"}
+    assert {one.partition(":")[0] for one in foreign} == {"mongo", "caddy"}
+    assert [one for one in foreign if not re.fullmatch(r"[a-z]+:\d+\.\d+", one)] == [], (
+        "a major tag moves far"
+    )
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -123,6 +134,13 @@ def test_nats_and_mongodb_are_out_of_the_reach_of_others() -> None:
     assert "inside" not in ALL["proxy"]["networks"]
 
 
+def test_who_is_not_the_proxy_cannot_choose_an_address() -> None:
+    """Limits count by address; trainers and the catalog reach the gateways too."""
+    (range_,) = read()["networks"]["edge"]["ipam"]["config"]
+    assert environment_of(ALL["gateway"])["TUNEDECK_TRUSTED_PROXIES"] == range_["subnet"]
+    assert ip_network(range_["subnet"]).is_private and ip_network(range_["subnet"]).prefixlen >= 24
+
+
 def test_everything_waits_for_what_it_needs() -> None:
     for service in SERVICES:
         assert ALL[service]["depends_on"] == {PROVISION: {"condition": "service_completed_successfully"}}
@@ -130,6 +148,11 @@ def test_everything_waits_for_what_it_needs() -> None:
         name: {"condition": "service_healthy"} for name in ("nats", "mongo")
     }
     assert ALL["proxy"]["depends_on"] == {"gateway": {"condition": "service_healthy"}}
+
+
+def test_provisioning_that_cannot_succeed_comes_to_an_end() -> None:
+    """`up` waits for it: tried again for ever, it would never say why."""
+    assert re.fullmatch(r"on-failure:[1-9]", ALL[PROVISION]["restart"])
 
 
 @pytest.mark.parametrize("service", [*SERVICES, PROVISION])
@@ -191,6 +214,20 @@ def test_authentication_and_limits_are_on() -> None:
     assert secrets_of(ALL["nats"]) == {"/etc/nats/nats_keys.conf": Path("secrets/nats/nats_keys.conf")}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can leave its capabilities behind")
+def test_secrets_are_made_in_a_folder_that_is_somebody_elses(tmp_path: Path) -> None:
+    """`mkdir secrets` by who deploys, before the first run; with the capabilities of the container alone."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    os.chown(folder, 1000, 1000)
+    rights = "".join(f",+{one.lower()}" for one in ALL["secrets"]["cap_add"])
+    confined = ["setpriv", f"--bounding-set=-all{rights}", f"--inh-caps=-all{rights}", "--no-new-privs"]
+    command = [*confined, sys.executable, "-m", "tunedeck_chassis.secrets", str(folder)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert (folder / "jobs" / PASSWORD).is_file() and folder.stat().st_mode & 0o777 == 0o700
+
+
 def test_what_is_built_is_in_the_context_and_secrets_are_not() -> None:
     ignored = (ROOT / ".dockerignore").read_text().split("\n")
     copied = {
@@ -213,6 +250,18 @@ def _compose_client() -> list[str] | None:
         if plugin.returncode == 0:
             return ["docker", "compose"]
     return ["docker-compose"] if shutil.which("docker-compose") else None
+
+
+def test_an_operator_asks_a_gateway_that_answers_to_the_name() -> None:
+    """The proxy speaks HTTPS alone where there is TLS, with a certificate for another name."""
+    for files in ((), (COMPOSE, ROOT / "compose.tls.yml")):
+        one = services(*files)
+        url = urlsplit(environment_of(one[OPERATOR])["TUNEDECK_API_URL"])
+        assert (url.scheme, url.hostname, url.port) == ("http", "gateway", 8000)
+        assert set(one[OPERATOR]["networks"]) & set(one["gateway"]["networks"])
+        allowed = ALL["gateway"]["environment"]["TUNEDECK_ALLOWED_HOSTS"]
+        assert allowed == "gateway,*", "any name, until one is set"
+    assert "gateway,${TUNEDECK_ALLOWED_HOSTS:-*}" in COMPOSE.read_text()
 
 
 def test_a_gpu_is_reserved_for_the_trainer_alone() -> None:

@@ -103,6 +103,21 @@ def test_the_trainer_says_what_its_variant_needs() -> None:
         assert ran.returncode == status and said in ran.stderr
 
 
+def test_the_index_of_cpu_builds_is_asked_for_torch_alone(tmp_path: Path) -> None:
+    """It has not all that torch asks for, least of all in the versions of constraints.txt."""
+    (script,) = (run for run in dockerfile("trainer").all("RUN") if run.startswith("case"))
+    pip = tmp_path / "pip"
+    pip.write_text('#!/bin/sh\necho "$@"\n')
+    pip.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "VARIANT": "cpu", "TORCH_INDEX_URL": "https://index"}
+    ran = subprocess.run(
+        ["/bin/sh", "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    words = ran.stdout.split()
+    assert words[0] == "install" and words[-3:] == ["--index-url", "https://index", "torch"]
+    assert "--no-deps" in words and "--constraint" in words
+
+
 def _needed_by(root: str) -> set[str]:
     """Names of all that pip would install for a distribution of ours."""
     found: set[str] = set()

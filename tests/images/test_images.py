@@ -79,6 +79,10 @@ def test_secrets_and_provisioning_change_nothing_the_second_time(deployment: Dep
     assert json.loads(deployment.run("provision").splitlines()[-1])["changes"] == []
 
 
+def test_the_keeper_works_in_its_container(deployment: Deployment) -> None:
+    deployment.up("keeper").stop()
+
+
 def test_every_container_is_healthy_and_shut_in(containers: dict[str, list[Container]]) -> None:
     for container in (one for name in SERVICES for one in containers[name]):
         assert container.run(["touch", "/opt/tunedeck/x", "/x"]).returncode != 0
@@ -145,6 +149,17 @@ def test_a_frozen_service_is_seen(containers: dict[str, list[Container]]) -> Non
     finally:
         trainer.signal("CONT")
     trainer.wait_until_healthy(60)
+
+
+def test_an_operator_restores_what_was_backed_up(
+    deployment: Deployment, containers: dict[str, list[Container]]
+) -> None:
+    """Last of these, as the services are stopped for it."""
+    deployment.run(OPERATOR, "backup", "/backup/again")
+    for container in (one for name in SERVICES for one in containers[name]):
+        container.stop()
+    said = deployment.run(OPERATOR, "restore", "--replace", "/backup/again")
+    assert "Restored from /backup/again" in said
 
 
 def test_with_tls_nothing_is_said_in_the_clear(images: Images, tmp_path: Path) -> None:

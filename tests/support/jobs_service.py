@@ -130,6 +130,7 @@ async def jobs_service(nats_url: str, mongo_url: str) -> AsyncIterator[Service]:
         jobs_database=database,
         lease_seconds=0.4,
         lease_sweep_seconds=0.05,
+        lost_rest_seconds=0,
     )
     service = Service(
         settings,

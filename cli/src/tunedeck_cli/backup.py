@@ -91,6 +91,11 @@ def _with_client(settings: ServiceSettings, do: Callable[[mongo.Client], Awaitab
         return asyncio.run(run())
     except (ConfigurationError, InvalidURI) as error:
         raise CommandFailed(f"{installation.MONGO_URL} cannot be used: {error}") from error
+    except OSError as error:
+        raise CommandFailed(
+            f"The backup's files cannot be written or read: {error}. A backup that broke off has left "
+            "nothing; a restoring that had begun is to be run again with --replace."
+        ) from error
     except PyMongoError as error:
         raise CommandFailed(
             f"MongoDB at {installation.place(settings.mongo_url)} does not do it: {error}. See that it runs, "

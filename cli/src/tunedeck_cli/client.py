@@ -9,7 +9,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from tunedeck_cli.errors import CommandFailed
@@ -18,8 +18,9 @@ Json = dict[str, Any]
 
 PAST = ("completed", "failed", "cancelled")
 _QUIET_SECONDS = 30.0
-_REFUSED = {1008, 4401, 4403, 4404}
-"""Close codes that say that another try changes nothing: the key ended or is none, and the job is unknown."""
+_REFUSED = {1008, 4401, 4403, 4404, 4429}
+"""Close codes that say that another try now changes nothing: the key ended, is none, may not or has no more
+streams or requests left, and the job is unknown."""
 
 
 class Client:
@@ -129,6 +130,12 @@ class Client:
                 raise CommandFailed(
                     f"The live stream of job {uid} is refused: {closed.rcvd.reason}"
                 ) from closed
+        except InvalidStatus as refused:
+            if 400 <= refused.response.status_code < 500:
+                raise CommandFailed(
+                    f"The live stream of job {uid} is refused ({refused.response.status_code}): "
+                    f"{_detail(refused.response.body or b'') or 'see TUNEDECK_ALLOWED_HOSTS of its gateway'}"
+                ) from refused
         except (OSError, InvalidHandshake):
             return
 
@@ -136,14 +143,20 @@ class Client:
         target = (folder / str(artifact["path"])).resolve()
         if not target.is_relative_to(folder.resolve()):
             raise CommandFailed(f"The artifact {artifact['path']!r} would leave {folder}.")
-        target.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
-        with self._http.stream("GET", f"{_path(uid)}/artifacts/{quote(artifact['path'])}") as response:
-            _raise_for(response)
-            with target.open("wb") as file:
-                for chunk in response.iter_bytes():
-                    digest.update(chunk)
-                    file.write(chunk)
+        source = f"{_path(uid)}/artifacts/{quote(artifact['path'])}"
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with self._http.stream("GET", source) as response:
+                _raise_for(response)
+                with target.open("wb") as file:
+                    for chunk in response.iter_bytes():
+                        digest.update(chunk)
+                        file.write(chunk)
+        except httpx.HTTPError as error:
+            raise CommandFailed(f"GET {source} broke off: {error!r}. Try it again.") from error
+        except OSError as error:
+            raise CommandFailed(f"{target} cannot be written: {error}") from error
         if digest.hexdigest() != artifact["sha256"]:
             raise CommandFailed(f"{artifact['path']} was damaged on the way: its sha256 is not the job's.")
         return target
@@ -159,7 +172,13 @@ class Client:
         except httpx.HTTPError as error:
             raise CommandFailed(f"{method} {path}: {error!r}") from error
         _raise_for(response)
-        decoded: Json = response.json()
+        try:
+            decoded: Json = response.json()
+        except ValueError as error:
+            raise CommandFailed(
+                f"{self._http.base_url} does not answer as Tunedeck does ({path} is no JSON): "
+                "set TUNEDECK_API_URL to its main API."
+            ) from error
         return decoded
 
 
@@ -175,13 +194,17 @@ def _received(stream: ClientConnection) -> Json:
 def _raise_for(response: httpx.Response) -> None:
     if response.is_success:
         return
-    response.read()
-    try:
-        detail = response.json()["detail"]
-    except (ValueError, KeyError, TypeError):
-        detail = response.text[:500]
+    detail = _detail(response.read())
     if response.status_code == httpx.codes.UNAUTHORIZED:
         detail = f"{detail} Set TUNEDECK_API_KEY to a key of `tunedeck keys create`."
     raise CommandFailed(
         f"{response.request.method} {response.request.url.path} ({response.status_code}): {detail}"
     )
+
+
+def _detail(body: bytes | bytearray) -> str:
+    """The server's own sentence in the body of a refusal."""
+    try:
+        return str(json.loads(body)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace")[:500]

@@ -7,12 +7,20 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tunedeck_chassis.mongo_users import MONGO_USERS
+from tunedeck_chassis.mongo_users import MONGO_USERS, PASSWORD
+from tunedeck_chassis.secrets import SEED
 from tunedeck_cli.errors import CommandFailed
 
 _FOLDERS = ("data/nats", "data/mongo", "logs", "models", "adapters", "work", "run")
 _LONGEST_SOCKET_PATH = 100
+_OF_OTHER_SERVERS = {"TUNEDECK_TLS_CA_FILE", "TUNEDECK_NATS_NKEY_SEED", "TUNEDECK_MONGO_PASSWORD"}
+
+
+def own_environment() -> dict[str, str]:
+    """This process's, without what is set for other servers and would keep a stack's processes out."""
+    return {name: value for name, value in os.environ.items() if name not in _OF_OTHER_SERVERS}
 
 
 @dataclass(frozen=True)
@@ -77,16 +85,30 @@ class Home:
         as_mongo_user = {"TUNEDECK_MONGO_USER": user} if user in MONGO_USERS else {}
         return {"TUNEDECK_SECRETS_DIR": str(folder), **as_mongo_user} if folder.is_dir() else {}
 
+    def credentials(self, user: str) -> dict[str, Any]:
+        """As fields of the settings: all that says who one of this stack's users is.
+
+        What the environment says of other servers would win over the files, and is left out.
+        """
+        folder = self.secrets / user
+        return {
+            "secrets_dir": folder,
+            "nats_nkey_seed": _content(folder / SEED),
+            "mongo_user": user if user in MONGO_USERS else None,
+            "mongo_password": _content(folder / PASSWORD) if user in MONGO_USERS else None,
+            "tls_ca_file": None,
+        }
+
     def running(self, user: str) -> dict[str, str]:
         """As variables: where the stack that runs here has NATS and MongoDB, with the user's login.
 
-        Empty while none runs.
+        Empty while none runs; a killed one has left its addresses behind, but not its lock.
         """
         try:
             addresses: dict[str, str] = json.loads(self._addresses.read_text())
         except FileNotFoundError:
             return {}
-        return {**addresses, **self.login(user)}
+        return {**addresses, **self.login(user)} if self._is_locked() else {}
 
     @contextlib.contextmanager
     def telling(self, addresses: Mapping[str, str]) -> Iterator[None]:
@@ -107,6 +129,14 @@ class Home:
         for folder in _FOLDERS:
             (self.root / folder).mkdir(parents=True, exist_ok=True)
 
+    def _is_locked(self) -> bool:
+        with (self.run / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the home for one stack. Raises CommandFailed, naming the process that has it."""
@@ -124,3 +154,7 @@ class Home:
             lock.write(str(os.getpid()))
             lock.flush()
             yield
+
+
+def _content(path: Path) -> str | None:
+    return path.read_text().strip() if path.is_file() else None

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-import os
+import importlib.util
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,15 +17,15 @@ import typer
 
 from tunedeck_chassis import secrets as deployment_secrets
 from tunedeck_chassis.misprovisioned import Misprovisioned
-from tunedeck_chassis.provisioning import ProvisionSettings
 from tunedeck_chassis.provisioning import provision as provision_servers
-from tunedeck_cli import bundled_model, dlq, jobs
+from tunedeck_cli import bundled_model, dlq, installation, jobs
 from tunedeck_cli import demo as demonstration
 from tunedeck_cli.backup import backup, restore
 from tunedeck_cli.client import Client
 from tunedeck_cli.errors import CommandFailed
 from tunedeck_cli.home import Home
 from tunedeck_cli.output import console, notes
+from tunedeck_cli.ports import LOOPBACK
 from tunedeck_cli.stack import Stack
 from tunedeck_cli.verify import verify
 
@@ -42,6 +43,8 @@ app.command()(backup)
 app.command()(restore)
 
 INTERRUPTED = 130
+ALONE = {"TUNEDECK_HOST": LOOPBACK, "TUNEDECK_AUTH": "off", "TUNEDECK_LIMITS": "off"}
+"""The demo's gateway: nobody else reaches it, so that it asks for no key."""
 
 
 @app.command()
@@ -60,12 +63,12 @@ def up() -> None:
 def demo(
     examples: Annotated[Path, typer.Option(help="Folder with python-docs.csv.")] = Path("examples"),
 ) -> None:
-    """Start the stack, fine-tune the bundled model through it, and stop it."""
+    """Start the stack for oneself, fine-tune the bundled model through it, and stop it."""
     home = Home.from_environment()
     files = demonstration.Examples(examples)
     home.create()
     bundled_model.prepare(home.models)
-    with _running(home) as stack, Client(stack.api_url, stack.monitor_url) as client:
+    with _running(home, ALONE) as stack, Client(stack.api_url, stack.monitor_url) as client:
         succeeded = demonstration.run(client, home, files, console)
         _say_addresses(stack)
         console.print("`make up` keeps the same stack running.")
@@ -74,9 +77,13 @@ def demo(
 
 @app.command()
 def provision() -> None:
-    """Prepare MongoDB and NATS: replica set, users, streams, consumers. Says what it changes."""
+    """Prepare MongoDB and NATS: replica set, users, streams, consumers. Says what it changes.
+
+    It asks those of TUNEDECK_NATS_URL and TUNEDECK_MONGO_URL; without both, the stack of TUNEDECK_HOME.
+    """
+    settings = installation.provisioning()
     try:
-        changes = asyncio.run(provision_servers(ProvisionSettings()))
+        changes = asyncio.run(provision_servers(settings))
     except Misprovisioned as error:
         raise CommandFailed(str(error)) from error
     for change in changes or ["Everything is as it should be."]:
@@ -86,7 +93,11 @@ def provision() -> None:
 @app.command()
 def secrets(folder: Annotated[Path, typer.Argument(help="Made if missing; what is there stays.")]) -> None:
     """Make the keys and passwords of a deployment's users that are missing in a folder."""
-    for path in deployment_secrets.create(folder):
+    try:
+        made = deployment_secrets.create(folder)
+    except OSError as error:
+        raise CommandFailed(f"The secrets cannot be written into {folder}: {error}") from error
+    for path in made:
         console.print(f"Made {path}", markup=False, soft_wrap=True)
 
 
@@ -97,9 +108,14 @@ def secrets(folder: Annotated[Path, typer.Argument(help="Made if missing; what i
 )
 def keys(context: typer.Context) -> None:
     """The gateway's own command, on the running stack's database unless TUNEDECK_MONGO_URL names another."""
+    if importlib.util.find_spec("tunedeck_gateway") is None:
+        raise CommandFailed(
+            "API keys are made where the gateway is installed. With containers: "
+            f"`docker compose exec gateway python -m tunedeck_gateway.keys {shlex.join(context.args)}`."
+        )
     command = [sys.executable, "-m", "tunedeck_gateway.keys", *context.args]
-    running = {} if "TUNEDECK_MONGO_URL" in os.environ else Home.from_environment().running("gateway")
-    raise typer.Exit(subprocess.run(command, env={**os.environ, **running}, check=False).returncode)
+    found = installation.environment(installation.MONGO_URL, "gateway")
+    raise typer.Exit(subprocess.run(command, env=found, check=False).returncode)
 
 
 @models.command()
@@ -113,8 +129,8 @@ def prepare() -> None:
 
 
 @contextlib.contextmanager
-def _running(home: Home) -> Iterator[Stack]:
-    stack = Stack(home, say=lambda sentence: console.print(sentence, markup=False))
+def _running(home: Home, environment: dict[str, str] | None = None) -> Iterator[Stack]:
+    stack = Stack(home, say=lambda sentence: console.print(sentence, markup=False), environment=environment)
     try:
         stack.start()
         yield stack

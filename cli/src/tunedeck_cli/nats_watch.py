@@ -33,12 +33,11 @@ def problem(port: int) -> str | None:
 
 
 def restart(socket: str) -> None:
-    """Stop nats-server, which supervisord does in order, and start it."""
+    """End nats-server in order. supervisord starts it again, also when this process dies in between."""
     transport = SupervisorTransport(None, None, f"unix://{socket}")
     supervisor = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
     try:
-        supervisor.stopProcess("nats")
-        supervisor.startProcess("nats")
+        supervisor.signalProcess("nats", "TERM")
     except (OSError, xmlrpc.client.Error) as error:
         log.warning("nats_not_restarted", error=repr(error))
     finally:

@@ -1,6 +1,8 @@
 """What the commands print: data on standard output, for people or as JSON; all else on standard error."""
 
 import json
+import os
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -8,7 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-console = Console(highlight=False)
+_WIDEST = 10_000
+console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDEST)
+"""A script reads whole rows: where no person reads, nothing is wrapped."""
 notes = Console(stderr=True, highlight=False)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, for scripts.")]

@@ -13,6 +13,10 @@ from tunedeck_cli.errors import CommandFailed
 from tunedeck_cli.manifest import CollectionFiles, Manifest, verified
 
 BATCH_BYTES = 8 * 1024 * 1024
+JOBS = ("tunedeck_jobs", "jobs")
+FENCES_AHEAD = 1000
+"""More than a job's fence can have grown since the backup: who works by a fence from then is refused."""
+
 _RAW = CodecOptions(document_class=RawBSONDocument)
 
 
@@ -31,6 +35,7 @@ async def restore(client: Client, folder: Path, *, replace: bool, say: Callable[
             await client[database].drop_collection(collection)
     for one in manifest.collections:
         await _load(client, folder, one)
+    await _fence_out(client, manifest)
     say(f"{', '.join(manifest.databases)}: restored")
     return manifest
 
@@ -43,6 +48,14 @@ async def _refuse_occupied(client: Client, manifest: Manifest) -> None:
                     f"{database}.{collection} has documents, and nothing was changed. `--replace` removes "
                     f"what these databases have now and restores them: {', '.join(manifest.databases)}."
                 )
+
+
+async def _fence_out(client: Client, manifest: Manifest) -> None:
+    """Trainers may still hold runs that began after the backup: the restored jobs are not theirs."""
+    database, collection = JOBS
+    if database in manifest.databases:
+        held = {"fence": {"$exists": True}}
+        await client[database][collection].update_many(held, {"$inc": {"fence": FENCES_AHEAD}})
 
 
 async def _load(client: Client, folder: Path, one: CollectionFiles) -> None:

@@ -10,11 +10,10 @@ import httpx
 
 from tunedeck_chassis import secrets
 from tunedeck_chassis.misprovisioned import Misprovisioned
-from tunedeck_chassis.mongo_users import MONGO_USERS
 from tunedeck_chassis.provisioning import ProvisionSettings, provision
 from tunedeck_cli import ports, server_commands
 from tunedeck_cli.errors import CommandFailed
-from tunedeck_cli.home import Home
+from tunedeck_cli.home import Home, own_environment
 from tunedeck_cli.ports import LOOPBACK, Ports
 from tunedeck_cli.supervisor import Supervisor
 from tunedeck_cli.supervisor_config import Program, configuration, keeping_programs, service_programs
@@ -23,7 +22,6 @@ from tunedeck_contracts.permissions import PROVISION
 START_SECONDS = 120.0
 _WELL = "RUNNING"
 _TAIL_LINES = 15
-_OF_OTHER_SERVERS = {"TUNEDECK_TLS_CA_FILE", "TUNEDECK_NATS_NKEY_SEED", "TUNEDECK_MONGO_PASSWORD"}
 
 
 def _quiet(_: str) -> None:
@@ -58,12 +56,17 @@ class Stack:
     @property
     def api_url(self) -> str:
         """Where the main API answers."""
-        return f"http://{LOOPBACK}:{self.ports.api}"
+        return f"http://{ports.reached_at(self._host)}:{self.ports.api}"
 
     @property
     def monitor_url(self) -> str:
         """Where the training monitor answers."""
-        return f"http://{LOOPBACK}:{self.ports.monitor}"
+        return f"http://{ports.reached_at(self._host)}:{self.ports.monitor}"
+
+    @property
+    def _host(self) -> str:
+        """Where the gateway listens."""
+        return self._environment.get("TUNEDECK_HOST") or os.environ.get("TUNEDECK_HOST") or LOOPBACK
 
     @property
     def nats_url(self) -> str:
@@ -80,16 +83,15 @@ class Stack:
         return ProvisionSettings(
             nats_url=self.nats_url,
             mongo_url=self.mongo_url,
-            mongo_user=user if user in MONGO_USERS else None,
-            secrets_dir=self.home.secrets / user,
             users_dir=self.home.secrets,
+            **self.home.credentials(user),
         )
 
     def start(self, seconds: float = START_SECONDS) -> None:
         """Start and wait until healthy. CommandFailed names the program that is down, with its last lines."""
         self._held.enter_context(self.home.locked())
         try:
-            self.ports = ports.choose(self.wanted)
+            self.ports = ports.choose(self.wanted, self._host)
             addresses = {**self._addresses(), "TUNEDECK_API_URL": self.api_url}
             self._held.enter_context(self.home.telling(addresses))
             secrets.create(self.home.secrets)
@@ -125,6 +127,7 @@ class Stack:
             "TUNEDECK_MODELS_DIR": str(self.home.models),
             "TUNEDECK_WORK_DIR": str(self.home.work),
             "TUNEDECK_ADAPTERS_DIR": str(self.home.adapters),
+            "TUNEDECK_HOST": self._host,
             "TUNEDECK_PORT": str(self.ports.api),
             "TUNEDECK_MONITOR_PORT": str(self.ports.monitor),
             "TUNEDECK_LOG_LEVEL": os.environ.get("TUNEDECK_LOG_LEVEL", "INFO"),
@@ -137,9 +140,7 @@ class Stack:
     def _start_supervisor(self) -> None:
         services = service_programs(self.home) if self._with_services else []
         text = configuration(self.home, self._servers(), services)
-        # The servers are this stack's own: what is set for others would keep the services out.
-        inherited = {name: value for name, value in os.environ.items() if name not in _OF_OTHER_SERVERS}
-        self.supervisor.start(text, {**inherited, **self.service_environment()})
+        self.supervisor.start(text, {**own_environment(), **self.service_environment()})
 
     def _provision(self) -> None:
         try:
@@ -183,7 +184,9 @@ class Stack:
 
     def _api_healthy(self) -> bool:
         try:
-            return httpx.get(f"{self.api_url}/api/health", timeout=5).status_code == 200
+            # By a name that it always answers to, whatever TUNEDECK_ALLOWED_HOSTS says.
+            answer = httpx.get(f"{self.api_url}/api/health", headers={"Host": "localhost"}, timeout=5)
+            return answer.status_code == 200
         except httpx.HTTPError:
             return False
 

@@ -1,11 +1,13 @@
 """supervisord's configuration for the embedded stack, as text."""
 
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tunedeck_cli.errors import CommandFailed
 from tunedeck_cli.home import Home
 from tunedeck_contracts.permissions import PROVISION
 
@@ -92,5 +94,11 @@ environment={environment}
 
 
 def _escaped(value: str | Path) -> str:
-    """supervisord expands % and takes ' ;' for a comment."""
-    return str(value).replace("%", "%%")
+    """supervisord expands %. CommandFailed for what it would take for a comment, however it were written."""
+    text = str(value)
+    if re.search(r"\s[;#]", text):
+        raise CommandFailed(
+            f"{text!r} has a blank before ; or #, which supervisord takes for a comment: "
+            "choose a TUNEDECK_HOME, and a folder of Tunedeck, without."
+        )
+    return text.replace("%", "%%")

@@ -33,7 +33,7 @@ def command(mongo_url: str, tmp_path: Path) -> Command:
 
     def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-m", "tunedeck_cli.main", "keys", *arguments]
-        with home.telling({"TUNEDECK_MONGO_URL": mongo_url}):
+        with home.locked(), home.telling({"TUNEDECK_MONGO_URL": mongo_url}):
             return subprocess.run(
                 line, env={**environment, **more}, capture_output=True, text=True, timeout=60, check=False
             )
@@ -56,6 +56,8 @@ async def test_a_key_is_made_listed_used_and_revoked(command: Command, mongo_url
     assert key.id in listed.stdout and token.split("_", 2)[2] not in listed.stdout
     [shown] = json.loads(command("list", "--json").stdout)["keys"]
     assert (shown["id"], shown["scope"], "key" in shown) == (key.id, "write", False)
+    again = json.loads(command("create", "--name", "again", "--json").stdout)
+    assert (await keys.authenticate(f"Bearer {again['key']}")).id == again["id"]
     ended = command("revoke", key.id)
     assert (ended.returncode, ended.stdout) == (0, "") and key.id in ended.stderr
     with pytest.raises(Unauthorized, match="revoked"):

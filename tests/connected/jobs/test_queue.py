@@ -1,6 +1,7 @@
 """Trainers and the jobs service on real servers: claim, beat, fence, lease, sweep, report."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -47,12 +48,19 @@ async def in_contact() -> int | None:
     return 0
 
 
-async def awake_sweep(service: Service) -> Sweep:
-    """A sweep that has rested its lease already."""
-    sweep = Sweep(service.repository, service.queue, service.relay, service.settings, in_contact)
-    await sweep.sweep()
-    await asyncio.sleep(service.settings.lease_seconds)
-    return sweep
+async def taken_back(sweep: Sweep) -> int:
+    """How many jobs the sweep takes back once it takes any; until then it looks as often as it is to."""
+    async with asyncio.timeout(20):
+        while (taken := await sweep.sweep()) == 0:
+            await asyncio.sleep(0.02)
+    return taken
+
+
+async def looks_on(sweep: Sweep, until: float) -> None:
+    """The sweep looks until a time of the monotonic clock, and takes nothing."""
+    while time.monotonic() < until:
+        assert await sweep.sweep() == 0
+        await asyncio.sleep(0.02)
 
 
 async def assert_fenced_out(service: Service, uid: str, fence: int) -> None:
@@ -67,9 +75,9 @@ async def assert_fenced_out(service: Service, uid: str, fence: int) -> None:
 
 async def test_a_lost_lease_queues_the_job_again_and_fences_the_old_run_out(service: Service) -> None:
     uid, fence = await service.running()
-    sweep = await awake_sweep(service)
+    sweep = Sweep(service.repository, service.queue, service.relay, service.settings, in_contact)
     await expire(service, uid)
-    assert await sweep.sweep() == 1
+    assert await taken_back(sweep) == 1
     await assert_fenced_out(service, uid, fence)
     lost = (await service.jobs.events(uid)).events[-1]
     assert (lost.type.value, lost.fence) == ("requeued", fence + 1), "dead before another begins"
@@ -89,14 +97,26 @@ async def test_the_sweep_rests_for_one_lease_after_contact_returns(service: Serv
 
     sweep = Sweep(service.repository, service.queue, service.relay, service.settings, now)
     assert await sweep.sweep() == 0
-    contact[0] = 1
-    assert await sweep.sweep() == 0
-    assert await sweep.sweep() == 0
-    await asyncio.sleep(service.settings.lease_seconds)
-    contact[0] = 2
-    assert await sweep.sweep() == 0, "a reconnect between two looks starts the rest again"
-    await asyncio.sleep(service.settings.lease_seconds)
-    assert await sweep.sweep() == 1
+    for number in (1, 2):
+        # A reconnect between two looks starts the rest again.
+        contact[0] = number
+        began = time.monotonic()
+        await looks_on(sweep, began + 0.9 * service.settings.lease_seconds)
+    assert await taken_back(sweep) == 1
+    assert time.monotonic() - began >= service.settings.lease_seconds
+
+
+async def test_a_sweep_that_stood_still_past_a_lease_rests_before_it_takes_a_job(service: Service) -> None:
+    uid, fence = await service.running()
+    sweep = Sweep(service.repository, service.queue, service.relay, service.settings, in_contact)
+    began = time.monotonic()
+    while time.monotonic() < began + 1.5 * service.settings.lease_seconds:
+        assert await sweep.sweep() == 0
+        await service.queue.beat(Beat(job_uid=uid, fence=fence, phase=Phase.TRAINING))
+        await asyncio.sleep(0.02)
+    await expire(service, uid)
+    assert await sweep.sweep() == 0, "as after a laptop has slept: the trainer could not say that it lives"
+    await service.queue.beat(Beat(job_uid=uid, fence=fence, phase=Phase.TRAINING))
 
 
 async def test_a_worker_lost_on_every_attempt_fails_the_job_with_a_reason(service: Service) -> None:
@@ -108,6 +128,22 @@ async def test_a_worker_lost_on_every_attempt_fails_the_job_with_a_reason(servic
     job = await service.jobs.get(created.job_uid)
     assert job.status is Status.FAILED
     assert job.failure is not None and job.failure.code == "lost_worker"
+
+
+async def test_a_job_that_was_lost_again_rests_before_its_next_attempt(service: Service) -> None:
+    service.settings.lost_rest_seconds = 1.5
+    await service.create()
+    for _ in range(2):
+        run = (await service.queue.claim(claim())).run
+        assert run is not None, "a single loss costs no rest"
+        lost_at = time.monotonic()
+        await service.queue.report(report(run.job_uid, run.fence, Outcome.LOST))
+    run = None
+    while run is None:
+        assert time.monotonic() < lost_at + 30
+        run = (await service.queue.claim(claim())).run
+        await asyncio.sleep(0.05)
+    assert time.monotonic() - lost_at >= 1.5
 
 
 async def test_a_report_sent_twice_is_stored_once(service: Service) -> None:

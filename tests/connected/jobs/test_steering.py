@@ -221,3 +221,13 @@ async def test_a_beat_before_the_first_step_leaves_what_was_done(service: Servic
     await service.beat(uid, run.fence)
     training = (await service.jobs.get(uid)).training
     assert (training.current_step, training.progress, training.phase) == (4, 40.0, Phase.TRAINING)
+
+
+async def test_a_run_hears_of_a_cancel_though_the_deadline_is_over_meanwhile(service: Service) -> None:
+    uid, fence = await service.running()
+    await service.steering.cancel(uid)
+    await service.steering.change(uid, JobChanges(deadline=utc_now() + SOON))
+    async with asyncio.timeout(10):
+        while uid not in {record.job.uid for record in await service.repository.overdue()}:
+            await asyncio.sleep(0.02)
+    assert await service.beat(uid, fence) is Wanted.CANCEL

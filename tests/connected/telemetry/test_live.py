@@ -140,3 +140,19 @@ async def test_what_a_resumed_run_tells_again_is_not_shown_again(telemetry: Tele
     assert told == [(1, 1), (1, 2), (1, 3), (1, 4), (2, 4), (2, 5), (2, 6), (2, 7)]
     told = [(frame["fence"], frame["iteration"]) for frame in late.frames]
     assert told == [(1, 1), (1, 2), (1, 3), (2, 4), (2, 5), (2, 6), (2, 7)]
+
+
+async def test_what_never_arrived_of_a_lost_run_is_shown_as_it_is_told_again(telemetry: Telemetry) -> None:
+    job = new_job()
+    await telemetry.ingest.job_event(started_event(job))
+    await telemetry.ingest.recorded([sample(job, 1, second=0), loss(job, 1), loss(job, 2)])
+    socket, stream = watch(telemetry, job)
+    await until(lambda: asyncio.sleep(0, len(socket.frames) >= 2))
+    again = started_event(job, rev=5, fence=2, resume_step=4)
+    await telemetry.ingest.job_event(again)
+    await tell(telemetry, again)
+    for n in range(1, 7):
+        await publish(telemetry.bus, loss(job, n, fence=2), f"{job}:2:{n}")
+    await until(lambda: asyncio.sleep(0, bool(socket.frames) and socket.frames[-1]["iteration"] == 6))
+    stream.cancel()
+    assert [frame["iteration"] for frame in socket.frames] == [1, 2, 3, 4, 5, 6]

@@ -65,6 +65,33 @@ async def test_a_newer_fence_replaces_the_points_that_it_owns(telemetry: Telemet
 
 
 @pytest.mark.parametrize("page", [1, 7, 1000])
+async def test_a_point_that_died_with_its_run_is_read_of_the_run_that_told_it_again(
+    telemetry: Telemetry, page: int
+) -> None:
+    job = new_job()
+    await telemetry.ingest.job_event(started_event(job))
+    # The trainer was killed while the points after 140 waited in its spool; of the second run some arrived.
+    await telemetry.ingest.recorded([loss(job, n, fence=1) for n in range(1, 141)])
+    await telemetry.ingest.job_event(started_event(job, rev=5, fence=2, resume_step=205))
+    await telemetry.ingest.recorded([loss(job, n, fence=2, train_loss=2.0) for n in range(1, 151)])
+    await telemetry.ingest.job_event(started_event(job, rev=8, fence=3, resume_step=205))
+    await telemetry.ingest.recorded([loss(job, n, fence=3, train_loss=3.0) for n in range(1, 209)])
+    told = [1.0] * 140 + [2.0] * 10 + [3.0] * 58
+    points = await telemetry.curves.losses(job, 10_000)
+    assert [(one.iteration, one.train_loss) for one in points] == list(enumerate(told, start=1))
+    assert [one.iteration for one in await telemetry.curves.losses(job, 60)] == list(range(149, 209))
+    seen, after = [], sequence(1, 130)
+    while True:
+        history = await telemetry.curves.history(GetHistory(job_id=job, after=after, limit=page))
+        seen += history.points
+        if not history.more:
+            break
+        after = history.points[-1].seq
+    owned = [(1, n) for n in range(131, 206)] + [(3, n) for n in range(206, 209)]
+    assert [(one.fence, one.point.iteration) for one in seen] == owned
+
+
+@pytest.mark.parametrize("page", [1, 7, 1000])
 async def test_the_history_has_no_gap_and_no_duplicate_at_any_page_size(
     telemetry: Telemetry, page: int
 ) -> None:

@@ -50,6 +50,16 @@ OF_OTHERS: dict[str, dict[str, tuple[str, ...]]] = {
         "publish": ("rpc.jobs.job.delete", "job.start", "$JS.API.STREAM.UPDATE.JOBS", "dlq.telemetry"),
         "subscribe": ("job.event.*", "_INBOX_gateway.>"),
     },
+    "subscriber": {
+        "publish": (
+            "$JS.API.CONSUMER.CREATE.JOBS.telemetry-jobs.job.event.*",
+            "$JS.API.CONSUMER.MSG.NEXT.JOBS.telemetry-jobs",
+            "$JS.ACK.JOBS.telemetry-jobs.1.1.1.1.1",
+            "$JS.API.CONSUMER.CREATE.TRAINING.mine.training.loss.a",
+            "job.event.a",
+        ),
+        "subscribe": ("job.event.*", "_INBOX_observer.>"),
+    },
     "observer": {
         "publish": ("rpc.jobs.job.get", "job.event.a", "training.loss.a", "$JS.API.STREAM.INFO.JOBS"),
         "subscribe": ("dlq.*", "_INBOX_gateway.>"),

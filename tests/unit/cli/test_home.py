@@ -30,6 +30,22 @@ def test_lock_of_a_process_that_died_is_free(tmp_path: Path) -> None:
         pass
 
 
+def test_the_addresses_of_a_stack_that_was_killed_are_not_believed(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    addresses = {"TUNEDECK_NATS_URL": "nats://127.0.0.1:1"}
+    with home.locked(), home.telling(addresses):
+        assert home.running("operator") == addresses
+    assert home.running("operator") == {}
+    program = (
+        "import os, pathlib; from tunedeck_cli.home import Home\n"
+        f"home = Home(pathlib.Path({str(home.root)!r})); held = home.locked(); held.__enter__()\n"
+        f"told = home.telling({addresses!r}); told.__enter__(); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=False, timeout=30)
+    assert (home.run / "addresses.json").exists()
+    assert home.running("operator") == {}
+
+
 def test_home_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNEDECK_HOME", str(tmp_path / "here"))
     assert Home.from_environment().root == tmp_path / "here"

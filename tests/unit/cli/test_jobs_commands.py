@@ -22,7 +22,7 @@ from starlette.websockets import WebSocket
 
 from tunedeck_cli.main import main
 
-HOSTILE = "[red]mine[/red] \x1b[2J"
+HOSTILE = "[red]mine[/red] \x1b[2J, and a name that goes on for longer than a narrow terminal is wide"
 KEY = "ftk_1_secret"
 asked: list[tuple[str, str]] = []
 
@@ -179,6 +179,17 @@ def test_what_goes_wrong_is_one_sentence_that_says_what_to_do(
     assert "TUNEDECK_API_URL" in tunedeck("jobs", "list").err
     assert tunedeck("jobs", "list", "--limit", "none").status == 2
     assert tunedeck("dlq", "replay").status == tunedeck("dlq", "replay", "1", "--all").status == 2
+
+
+def test_a_row_stays_one_line_where_a_script_reads(api_url: str, tmp_path: Path) -> None:
+    inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    told = {"TUNEDECK_HOME": str(tmp_path), "TUNEDECK_API_URL": api_url, "TUNEDECK_API_KEY": KEY}
+    command = [sys.executable, "-m", "tunedeck_cli.main", "jobs", "list", "--limit", "9"]
+    done = subprocess.run(
+        command, env={**inherited, **told}, capture_output=True, text=True, timeout=60, check=False
+    )
+    lines = [line.split()[0] for line in done.stdout.splitlines()]
+    assert lines == ["uid", *JOBS], done
 
 
 def test_completion_is_there_for_the_shell() -> None:

@@ -4,7 +4,10 @@ import configparser
 import shlex
 from pathlib import Path
 
+import pytest
+
 from tunedeck_chassis import secrets
+from tunedeck_cli.errors import CommandFailed
 from tunedeck_cli.home import Home
 from tunedeck_cli.supervisor_config import SERVICES, Program, configuration, service_programs
 
@@ -29,6 +32,13 @@ def test_every_program_is_restarted(tmp_path: Path) -> None:
 def test_commands_survive_spaces_and_percent_signs(tmp_path: Path) -> None:
     command = parsed(tmp_path)["program:nats"]["command"]
     assert shlex.split(command.replace("%%", "%"))[-3:] == ["nats-server", "-c", "a b%"]
+
+
+@pytest.mark.parametrize("name", ["a ;b", "a #b"])
+def test_a_home_that_supervisord_would_cut_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CommandFailed, match="TUNEDECK_HOME"):
+        parsed(tmp_path / name)
+    parsed(tmp_path / "a;b#c")
 
 
 def test_every_service_has_the_login_of_its_own_alone(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from tunedeck_contracts.errors import Forbidden
-from tunedeck_gateway.access.origins import LOOPBACK_NAMES, Origins
+from tunedeck_gateway.access.origins import LOOPBACK_NAMES, Origins, answered_names
 from tunedeck_gateway.settings import GatewaySettings
 
 HOST = "127.0.0.1:8000"
@@ -69,6 +69,12 @@ def test_names_are_taken_as_people_write_them() -> None:
     assert settings.allowed_hosts == ("gpu-box", "gpu2")
     assert settings.cors_origins == ("https://app.example.com",)
     LOCAL.check_host("LOCALHOST:8000")
+
+
+def test_any_name_is_answered_only_where_nothing_else_is_said_and_never_on_loopback() -> None:
+    assert answered_names("0.0.0.0", ()) is answered_names("0.0.0.0", ("gateway", "*")) is None
+    assert answered_names("0.0.0.0", ("gateway", "gpu-box")) == LOOPBACK_NAMES | {"gateway", "gpu-box"}
+    assert "evil.example" not in (answered_names("127.0.0.1", ("*",)) or ())
 
 
 def test_a_name_can_be_added_and_any_name_allowed() -> None:

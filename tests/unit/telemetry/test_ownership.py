@@ -11,12 +11,12 @@ def test_a_run_from_the_start_replaces_the_one_before() -> None:
 
 
 def test_a_resumed_run_keeps_what_came_before_its_step() -> None:
-    assert owned_spans([Tenure(3, 3), Tenure(1, 0)]) == [Span(1, 0, 3), Span(3, 3, None)]
+    assert owned_spans([Tenure(3, 3), Tenure(1, 0)]) == [Span(1, 0, 3, retold_by=(3,)), Span(3, 3, None)]
 
 
 def test_a_later_run_from_an_earlier_step_replaces_the_runs_between() -> None:
     tenures = [Tenure(1, 0), Tenure(2, 30), Tenure(3, 10)]
-    assert owned_spans(tenures) == [Span(1, 0, 10), Span(3, 10, None)]
+    assert owned_spans(tenures) == [Span(1, 0, 10, retold_by=(2, 3)), Span(3, 10, None)]
 
 
 def test_a_run_that_fell_back_owns_what_it_tells_again() -> None:

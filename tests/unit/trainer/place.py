@@ -153,7 +153,7 @@ class Place:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(240):
         while True:
             if true():
                 return

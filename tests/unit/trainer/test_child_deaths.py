@@ -100,7 +100,7 @@ def test_torchs_own_words_for_a_full_disk_are_understood() -> None:
 
 
 def test_a_killed_process_is_out_of_memory_only_with_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
-    kills = iter([7, 7, 8, 7, 7])
+    kills = iter([7, 7, 7, 8, 7, 7])
     monkeypatch.setattr(memory, "oom_kills", lambda: next(kills))
     watch = MemoryWatch(os.getpid())
     watch.look()
@@ -111,6 +111,16 @@ def test_a_killed_process_is_out_of_memory_only_with_evidence(monkeypatch: pytes
     monkeypatch.setattr(memory, "cgroup_limit", lambda: 1)
     near.look()
     assert near.explains(-signal.SIGKILL)
+
+
+def test_a_kill_of_another_process_an_hour_ago_is_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    kills = iter([7, 8, 8, 8, 9])
+    monkeypatch.setattr(memory, "oom_kills", lambda: next(kills))
+    watch = MemoryWatch(os.getpid())
+    watch.look()
+    watch.look()
+    assert not watch.explains(-signal.SIGKILL)
+    assert watch.explains(-signal.SIGKILL)
 
 
 def test_every_code_of_a_failure_has_a_sentence_and_a_hint() -> None:

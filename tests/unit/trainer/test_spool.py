@@ -30,7 +30,12 @@ def test_a_watermark_frees_each_kind_for_itself(tmp_path: Path) -> None:
     assert [(one.kind, one.number) for one in spool.after(0, 100)] == [(LOSS, 3)]
     assert spool.freed() == Stored(losses=2, resources=0, logs=3)
     assert not spool.is_empty()
+    last = spool.newest()
+    assert spool.add(LOSS, 4, b"loss")
     spool.free(Stored(losses=3, resources=0, logs=3))
+    assert spool.is_stored(last)
+    assert not spool.is_stored(spool.newest())
+    spool.free(Stored(losses=4, resources=0, logs=3))
     assert spool.is_empty()
 
 

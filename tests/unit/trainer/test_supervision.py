@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from tunedeck_contracts import rpc
 from tunedeck_contracts.errors import Unavailable
 from tunedeck_contracts.jobs import Wanted
 from tunedeck_contracts.runs import Claimed, Outcome
+from tunedeck_contracts.telemetry import Stored
+from tunedeck_trainer import supervision
 from tunedeck_trainer.journal import Held, Journal
 from tunedeck_trainer.reporting import FencedOut
 from tunedeck_trainer.runner import Runner
@@ -51,7 +55,7 @@ async def test_an_outage_of_the_bus_ends_nothing_and_loses_nothing(place: Place)
     await until(lambda: bool(children()))
     await until(lambda: not children())
     place.bus.away = False
-    await asyncio.wait_for(task, 30)
+    await asyncio.wait_for(task, 120)
     assert [one["point"]["iteration"] for one in place.bus.of_kind("loss")] == [1, 2, 3, 4]
     assert place.bus.reports[0].outcome is Outcome.COMPLETED
 
@@ -60,7 +64,7 @@ async def test_a_cancel_is_heeded(place: Place) -> None:
     task = asyncio.create_task(Supervision(place.run(LONG), place.around).supervise())
     await place.until_training()
     place.bus.wanted = Wanted.CANCEL
-    await asyncio.wait_for(task, 30)
+    await asyncio.wait_for(task, 120)
     assert place.bus.reports[0].outcome is Outcome.CANCELLED
     assert place.bus.reports[0].last_iteration == len(place.bus.of_kind("loss"))
 
@@ -70,7 +74,7 @@ async def test_who_is_fenced_out_kills_the_child_and_reports_nothing(place: Plac
     await place.until_training()
     place.bus.fenced = True
     with pytest.raises(FencedOut):
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 120)
     assert children() == []
     assert place.bus.reports == []
 
@@ -79,18 +83,69 @@ async def test_a_child_killed_from_outside_is_a_lost_worker(place: Place) -> Non
     task = asyncio.create_task(Supervision(place.run(LONG), place.around).supervise())
     await place.until_training()
     os.kill(children()[0].pid, signal.SIGKILL)
-    await asyncio.wait_for(task, 30)
+    await asyncio.wait_for(task, 120)
     assert place.bus.reports[0].outcome is Outcome.LOST
 
 
-async def test_a_stopping_service_gives_the_job_back(place: Place) -> None:
+async def test_a_stopping_service_leaves_a_checkpoint_and_gives_the_job_back(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "STOP_SECONDS", 60)
     task = asyncio.create_task(Supervision(place.run(LONG), place.around).supervise())
     await place.until_training()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert children() == []
-    assert place.bus.reports[0].outcome is Outcome.LOST
+    [report] = place.bus.reports
+    assert report.outcome is Outcome.PAUSED, "of lost runs a job has only so many"
+    assert place.bus.registered[0].iteration == report.last_iteration > 0
+
+
+async def test_a_run_that_does_not_stop_in_time_is_given_back_all_the_same(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "STOP_SECONDS", 0)
+    task = asyncio.create_task(Supervision(place.run(LONG), place.around).supervise())
+    await until(lambda: bool(children()))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert children() == []
+    assert [one.outcome for one in place.bus.reports] == [Outcome.PAUSED]
+
+
+async def test_a_cancel_does_not_wait_for_a_store_that_is_away(place: Place) -> None:
+    asked = asyncio.Event()
+
+    async def read(_: str) -> AsyncIterator[bytes]:
+        asked.set()
+        await asyncio.Event().wait()
+        yield b""
+
+    run = place.run(SHORT)
+    place.blobs.read = read  # type: ignore[method-assign]
+    task = asyncio.create_task(Supervision(run, place.around).supervise())
+    await asyncio.wait_for(asked.wait(), 120)
+    place.bus.wanted = Wanted.CANCEL
+    await asyncio.wait_for(task, 120)
+    assert place.bus.reports[0].outcome is Outcome.CANCELLED
+
+
+async def test_a_cancel_waits_neither_for_telemetry_nor_for_room_in_the_spool(place: Place) -> None:
+    place.bus.stored = lambda: Stored(losses=0, resources=0, logs=0)  # type: ignore[method-assign]
+    settings = place.settings.model_copy(update={"spool_bytes": 3000, "drain_seconds": 3600.0})
+    around = replace(place.around, settings=settings)
+    task = asyncio.create_task(Supervision(place.run(LONG), around).supervise())
+    await place.until_training()
+    # Nothing is freed: by now the spool is full, and the child waits.
+    await until(lambda: bool(place.bus.beats) and place.bus.beats[-1].step > 3)
+    place.bus.wanted = Wanted.CANCEL
+    await asyncio.wait_for(task, 120)
+    [report] = place.bus.reports
+    assert report.outcome is Outcome.CANCELLED
+    told = {one["point"]["iteration"] for one in place.bus.of_kind("loss")}
+    assert told == set(range(1, report.last_iteration + 1)), "what is told has no hole"
 
 
 async def test_rows_that_are_not_the_pinned_ones_fail_the_run(place: Place) -> None:

@@ -15,7 +15,7 @@ from faststream.nats import NatsBroker
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from tunedeck_chassis.middleware import LONGEST_NACK_DELAY
+from tunedeck_chassis.middleware import LONGEST_NACK_DELAY, NEVER_HANDLED
 from tunedeck_chassis.outages import outlasting_outages
 from tunedeck_chassis.parking import Parking
 from tunedeck_contracts.errors import TunedeckError
@@ -89,6 +89,9 @@ class BatchConsumer(Generic[Decoded]):
             await message.nak(delay=min(LONGEST_NACK_DELAY, 2.0**deliveries))
 
     async def _decoded(self, message: Msg) -> Decoded | None:
+        if self._parking.is_deadly(deliveries := message.metadata.num_delivered):
+            await self._parking.park(message, reason=NEVER_HANDLED.format(deliveries))
+            return None
         try:
             return self._decode(message.subject, message.data)
         except (ValueError, TunedeckError) as error:

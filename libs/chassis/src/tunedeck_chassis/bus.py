@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +16,7 @@ from nats.errors import NoRespondersError
 from nats.js.errors import NotFoundError
 
 from tunedeck_chassis.link import Link
-from tunedeck_contracts.cloudevents import BLOB, CORRELATION_ID, DEADLINE, STATUS, Event
+from tunedeck_contracts.cloudevents import BLOB, CORRELATION_ID, STATUS, TIME_LIMIT, Event
 from tunedeck_contracts.errors import ErrorReply, Unavailable, from_reply
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.rpc import Rpc
@@ -109,12 +108,13 @@ class Bus:
         seconds = timeout if timeout is not None else rpc.timeout
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        headers = {DEADLINE: f"{time.time() + seconds:.3f}", "content-type": "application/json"}
+        headers = {"content-type": "application/json"}
         if (correlation := correlation_id()) is not None:
             headers[CORRELATION_ID] = correlation
         while (left := deadline - loop.time()) > 0:
             if not await self._link.back(deadline, repeatable=rpc.changes_nothing):
                 raise Unavailable(f"NATS cannot be reached, and so neither can the {rpc.service} service.")
+            headers[TIME_LIMIT] = f"{left:.3f}"
             try:
                 async with self._link.waiting(deadline, repeatable=rpc.changes_nothing):
                     reply = await self._broker.connection.request(

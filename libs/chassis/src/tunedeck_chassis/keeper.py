@@ -1,5 +1,7 @@
 """Makes the streams and durable consumers again whenever NATS lacks them: its store may have been lost.
 
+It changes none that is there: during an upgrade it may be older than who provisioned last.
+
 `python -m tunedeck_chassis.keeper` runs beside the services for as long as they do, as the user `provision`.
 """
 
@@ -21,7 +23,7 @@ async def keep(settings: ProvisionSettings) -> None:
     """Look until cancelled; while NATS is away, there is nothing to do."""
     while True:
         try:
-            for change in await provision_streams(settings):
+            for change in await provision_streams(settings, change=False):
                 log.warning("provisioned_again", change=change)
             if settings.heartbeat_file is not None:
                 settings.heartbeat_file.touch()

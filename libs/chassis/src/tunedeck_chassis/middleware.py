@@ -23,6 +23,7 @@ from tunedeck_contracts.errors import TunedeckError
 log = structlog.get_logger()
 
 LONGEST_NACK_DELAY = 60.0
+NEVER_HANDLED = "It was delivered {} times and never handled to an end: its handler may end the process."
 
 
 class ServiceMiddleware(BaseMiddleware[Any, Any]):
@@ -41,6 +42,9 @@ class ServiceMiddleware(BaseMiddleware[Any, Any]):
     async def _settle(self, call_next: Callable[[Any], Awaitable[Any]], msg: NatsMessage) -> None:
         raw: Msg = msg.raw_message
         deliveries = raw.metadata.num_delivered
+        if self._parking.is_deadly(deliveries):
+            await self._parking.park(raw, reason=NEVER_HANDLED.format(deliveries))
+            return
         try:
             await outlasting_outages(lambda: call_next(msg), [raw])
         except (ValidationError, TunedeckError) as error:

@@ -28,7 +28,8 @@ MONGO_USERS: dict[str, frozenset[tuple[str, str]]] = {
     "telemetry": frozenset({("readWrite", "tunedeck_telemetry"), ("readWrite", BLOBS_DATABASE)}),
     "trainer": frozenset({("readWrite", BLOBS_DATABASE)}),
     PROVISION: frozenset({("userAdminAnyDatabase", "admin"), ("clusterAdmin", "admin")}),
-    BACKUP: frozenset({("backup", "admin"), ("restore", "admin")}),
+    # The fences of the jobs that it restores are raised, which the role `restore` does not allow.
+    BACKUP: frozenset({("backup", "admin"), ("restore", "admin"), ("readWrite", "tunedeck_jobs")}),
 }
 """What each may do: roles of MongoDB's own, each on a database.
 

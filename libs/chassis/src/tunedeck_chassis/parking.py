@@ -8,10 +8,13 @@ from nats.aio.msg import Msg
 
 from tunedeck_contracts import cloudevents, subjects
 from tunedeck_contracts.message import utc_now
-from tunedeck_contracts.streams import MAX_DELIVER
+from tunedeck_contracts.streams import MAX_DELIVERIES
 from tunedeck_contracts.telemetry import DeadLetter
 
 log = structlog.get_logger()
+
+DEADLY_DELIVERIES = 10
+"""More than a failing handler gets: deaths of the service that the message did not cause count too."""
 
 MOST_KEPT_BYTES = 1024 * 1024
 """A dead letter must itself fit on the bus; of a larger message its beginning is kept."""
@@ -25,8 +28,12 @@ class Parking:
         self._service = service
 
     def is_last(self, deliveries: int) -> bool:
-        """Whether JetStream will deliver the message again after this one."""
-        return deliveries >= MAX_DELIVER
+        """Whether a failure of its handler is the message's last."""
+        return deliveries >= MAX_DELIVERIES
+
+    def is_deadly(self, deliveries: int) -> bool:
+        """Whether the message came so often that its handler must be what ends the process each time."""
+        return deliveries > DEADLY_DELIVERIES
 
     async def park(self, raw: Msg, *, reason: str) -> None:
         """Keep the message for an operator. The id makes parking it twice the same as once."""

@@ -25,7 +25,9 @@ from nats.js.api import (
     StreamConfig,
 )
 from nats.js.errors import APIError, NotFoundError
-from pydantic import Field
+from pydantic import Field, ValidationError
+from pydantic_settings import SettingsError
+from pymongo.errors import PyMongoError
 
 from tunedeck_chassis import replica_set
 from tunedeck_chassis.connection import connect
@@ -44,6 +46,13 @@ _STREAM_FIELDS = (
     *("num_replicas", "persist_mode"),
 )
 _CONSUMER_FIELDS = ("filter_subject", "ack_policy", "ack_wait", "max_deliver", "max_ack_pending")
+_ANEW = (
+    "NATS's store has to be made anew: stop nats-server, remove its store (`data/nats/jetstream` below "
+    "TUNEDECK_HOME; with containers `docker compose rm --stop --force nats` and `docker volume rm "
+    "<project>_nats`), start it, and run `tunedeck provision` again. The jobs and the trainers tell it again "
+    "what it had; the parked messages alone are lost: `tunedeck dlq list --json` keeps them before."
+)
+"""No user of NATS may remove a stream or a consumer, and none has to: MongoDB is the truth."""
 
 
 class ProvisionSettings(ServiceSettings):
@@ -96,23 +105,32 @@ async def provision(settings: ProvisionSettings) -> list[str]:
 
 def _provision_mongo(settings: ProvisionSettings) -> list[str]:
     changes = replica_set.prepare(settings)
-    return changes + (provision_users(settings, settings.users_dir) if settings.users_dir else [])
+    try:
+        return changes + (provision_users(settings, settings.users_dir) if settings.users_dir else [])
+    except PyMongoError as error:
+        raise Misprovisioned(
+            f"MongoDB does not let its user {settings.mongo_user!r} make the others: {error}. Set "
+            f"TUNEDECK_MONGO_USER={PROVISION}, and TUNEDECK_SECRETS_DIR to its folder of `tunedeck secrets`."
+        ) from error
 
 
-async def provision_streams(settings: ServiceSettings) -> list[str]:
-    """Make or change every stream and consumer; return what was changed."""
+async def provision_streams(settings: ServiceSettings, *, change: bool = True) -> list[str]:
+    """Make every stream and consumer, and change those that are otherwise; return what was done.
+
+    Without `change`, what is there stays as it is: another release may have made it so.
+    """
     client = await _connected(settings)
     try:
         assert_payload(client)
         jetstream = client.jetstream()
-        changes = [await _provision_stream(jetstream, stream) for stream in STREAMS]
-        changes += [await _provision_consumer(jetstream, consumer) for consumer in CONSUMERS]
+        changes = [await _provision_stream(jetstream, stream, change) for stream in STREAMS]
+        changes += [await _provision_consumer(jetstream, consumer, change) for consumer in CONSUMERS]
         return [change for change in changes if change is not None]
     finally:
         await client.close()
 
 
-async def _provision_stream(jetstream: JetStreamContext, stream: Stream) -> str | None:
+async def _provision_stream(jetstream: JetStreamContext, stream: Stream, change: bool) -> str | None:
     wanted = stream_config(stream)
     try:
         found = (await jetstream.stream_info(stream.name)).config
@@ -120,20 +138,19 @@ async def _provision_stream(jetstream: JetStreamContext, stream: Stream) -> str 
         await jetstream.add_stream(wanted)
         return f"stream {stream.name} made"
     differences = _differences(found, wanted, _STREAM_FIELDS)
-    if not differences:
+    if not differences or not change:
         return None
     try:
         await jetstream.update_stream(wanted)
     except APIError as error:
         raise Misprovisioned(
             f"NATS does not change the stream {stream.name}, which has {', '.join(differences)} "
-            f"({error.description}). It has to be made anew: let the services take what it keeps, stop them, "
-            f"remove it with `nats stream rm {stream.name}`, and run `tunedeck provision` again."
+            f"({error.description}). {_ANEW}"
         ) from error
     return f"stream {stream.name} changed: it had {', '.join(differences)}"
 
 
-async def _provision_consumer(jetstream: JetStreamContext, consumer: Consumer) -> str | None:
+async def _provision_consumer(jetstream: JetStreamContext, consumer: Consumer, change: bool) -> str | None:
     wanted = consumer_config(consumer)
     try:
         found = (await jetstream.consumer_info(consumer.stream, consumer.name)).config
@@ -141,16 +158,14 @@ async def _provision_consumer(jetstream: JetStreamContext, consumer: Consumer) -
         await jetstream.add_consumer(consumer.stream, wanted)
         return f"consumer {consumer.name} made"
     differences = _differences(found, wanted, _CONSUMER_FIELDS)
-    if not differences:
+    if not differences or not change:
         return None
     try:
         await jetstream.add_consumer(consumer.stream, wanted)
     except APIError as error:
         raise Misprovisioned(
             f"NATS does not change the consumer {consumer.name}, which has {', '.join(differences)} "
-            f"({error.description}). It has to be made anew: remove it with "
-            f"`nats consumer rm {consumer.stream} {consumer.name}` and run `tunedeck provision` again. It "
-            "then begins with the oldest message of the stream, and taking one twice changes nothing."
+            f"({error.description}). {_ANEW}"
         ) from error
     return f"consumer {consumer.name} changed: it had {', '.join(differences)}"
 
@@ -225,7 +240,10 @@ async def _consumer_differences(jetstream: JetStreamContext, consumer: Consumer)
 
 def main() -> None:
     """Entry point of the one-shot that a deployment runs first; says what it changed."""
-    settings = ProvisionSettings()
+    try:
+        settings = ProvisionSettings()
+    except (SettingsError, ValidationError) as error:
+        sys.exit(f"The settings cannot be used: {error}")
     configure(PROVISION, settings.log_level)
     try:
         changes = asyncio.run(provision(settings))

@@ -4,7 +4,7 @@ import ipaddress
 import time
 
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from tunedeck_chassis.misprovisioned import Misprovisioned
@@ -23,9 +23,12 @@ def prepare(settings: ServiceSettings, seconds: float = WRITABLE_SECONDS) -> lis
     An address of several nodes is somebody's own replica set, and left as it is.
 
     Raises:
-        Misprovisioned: it took longer than `seconds`, or MongoDB does not know the user.
+        Misprovisioned: it took longer than `seconds`, MongoDB does not know the user, or its address is none.
     """
-    parsed = parse_uri(settings.mongo_url)
+    try:
+        parsed = parse_uri(settings.mongo_url)
+    except (ConfigurationError, InvalidURI) as error:
+        raise Misprovisioned(f"TUNEDECK_MONGO_URL cannot be used: {error}") from error
     if len(parsed["nodelist"]) > 1:
         return []
     host, port = parsed["nodelist"][0]

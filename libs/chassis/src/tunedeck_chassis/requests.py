@@ -5,7 +5,7 @@ FastStream takes each message through a dozen layers, which cost a read half of 
 """
 
 import asyncio
-import time
+import math
 import typing
 import uuid
 from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ from nats.errors import Error as NatsError
 
 from tunedeck_chassis.failures import as_tunedeck_error
 from tunedeck_chassis.replies import Replies, Reply
-from tunedeck_contracts.cloudevents import CORRELATION_ID, DEADLINE
+from tunedeck_contracts.cloudevents import CORRELATION_ID, TIME_LIMIT
 from tunedeck_contracts.errors import InternalError, Unavailable
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.rpc import Rpc
@@ -30,7 +30,6 @@ from tunedeck_contracts.rpc import Rpc
 log = structlog.get_logger()
 
 REQUEST_WORKERS = 64
-LONGEST_BELIEVABLE_WAIT = 60.0
 
 _ContextMark = type(Context())
 
@@ -94,16 +93,16 @@ class RequestServer:
     async def _serve(self, handler: RequestHandler) -> None:
         answer = partial(handler.function, **self._arguments(handler))
         free = asyncio.Semaphore(REQUEST_WORKERS)
+        loop = asyncio.get_running_loop()
 
-        def done(task: asyncio.Task[None]) -> None:
-            self._running.discard(task)
-            free.release()
+        async def in_turn(message: Msg, arrived: float) -> None:
+            async with free:
+                await self._answer(handler.rpc, answer, message, waited=loop.time() - arrived)
 
         async def take(message: Msg) -> None:
-            await free.acquire()
-            task = asyncio.create_task(self._answer(handler.rpc, answer, message))
+            task = asyncio.create_task(in_turn(message, loop.time()))
             self._running.add(task)
-            task.add_done_callback(done)
+            task.add_done_callback(self._running.discard)
 
         # The replicas of a service share its requests by the queue group.
         subscription = await self._broker.connection.subscribe(
@@ -118,14 +117,20 @@ class RequestServer:
         return {name: known[key] for name, key in handler.context.items()}
 
     async def _answer(
-        self, rpc: Rpc[Any, Any], answer: Callable[[Any], Awaitable[Message]], message: Msg
+        self, rpc: Rpc[Any, Any], answer: Callable[[Any], Awaitable[Message]], message: Msg, *, waited: float
     ) -> None:
         headers = message.headers or {}
         # Each request has a task, and so a context, of its own: nothing needs to be unbound.
         structlog.contextvars.bind_contextvars(
             correlation_id=headers.get(CORRELATION_ID) or str(uuid.uuid4())
         )
-        reply = await self._reply(rpc, answer, message.data, headers)
+        if waited > time_limit(headers):
+            busy = Unavailable(
+                f"The {rpc.service} service is busy: the request waited {waited:.1f} s. Try again."
+            )
+            reply = self._replies.failure(busy.reply())
+        else:
+            reply = await self._reply(rpc, answer, message.data)
         try:
             await self._broker.connection.publish(message.reply, reply.body, headers=reply.headers)
         except NatsError as error:
@@ -136,10 +141,7 @@ class RequestServer:
         rpc: Rpc[Any, Any],
         answer: Callable[[Any], Awaitable[Message]],
         body: bytes,
-        headers: dict[str, str],
     ) -> Reply:
-        if is_past_deadline(headers):
-            return self._replies.failure(Unavailable("The request waited past its deadline.").reply())
         try:
             request = rpc.request.model_validate_json(body)
             return await self._replies.success(await answer(request), rpc.status)
@@ -152,10 +154,9 @@ class RequestServer:
             return self._replies.failure(told.reply())
 
 
-def is_past_deadline(headers: dict[str, str]) -> bool:
-    """Whether the caller has given up. A deadline long past is another machine's clock, not a long wait."""
+def time_limit(headers: dict[str, str]) -> float:
+    """Seconds after its arrival at which the caller of a request has given up."""
     try:
-        late = time.time() - float(headers.get(DEADLINE, "inf"))
+        return float(headers.get(TIME_LIMIT, "inf"))
     except ValueError:
-        return False
-    return 0 < late < LONGEST_BELIEVABLE_WAIT
+        return math.inf

@@ -7,7 +7,8 @@
 
 A service gets its own folder alone, as `TUNEDECK_SECRETS_DIR`. What is there stays: running it again changes
 nothing. A user whose file was removed gets a new secret, which NATS takes at its next start, and MongoDB at
-the next `tunedeck provision`.
+the next `tunedeck provision`; but the password of `provision` itself only a person can change at MongoDB, who
+still has the former one.
 """
 
 import argparse

@@ -33,20 +33,27 @@ async def run(
     `prepare` runs once NATS is there and before any handler (indexes, say),
     `loops` run beside the handlers until the end and are cancelled then; one
     that ends or raises ends the service, so that the supervisor sees it.
+    `close` runs last: what was taken is answered before it.
     """
-    async with started(broker, prepare):
-        stopping = asyncio.create_task(_signalled())
-        running = [asyncio.create_task(_named(loop)) for loop in loops]
-        try:
-            finished, _ = await asyncio.wait([stopping, *running], return_when=asyncio.FIRST_COMPLETED)
-            for task in finished:
-                task.result()
-        finally:
-            for task in (stopping, *running):
-                task.cancel()
-            await asyncio.gather(stopping, *running, return_exceptions=True)
-            if close is not None:
-                await close()
+    try:
+        async with started(broker, prepare):
+            await _worked(loops)
+    finally:
+        if close is not None:
+            await close()
+
+
+async def _worked(loops: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    stopping = asyncio.create_task(_signalled())
+    running = [asyncio.create_task(_named(loop)) for loop in loops]
+    try:
+        finished, _ = await asyncio.wait([stopping, *running], return_when=asyncio.FIRST_COMPLETED)
+        for task in finished:
+            task.result()
+    finally:
+        for task in (stopping, *running):
+            task.cancel()
+        await asyncio.gather(stopping, *running, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,8 @@ from tunedeck_contracts.message import Message, utc_now
 CORRELATION_ID = "correlation_id"
 """The header that follows one request through every service (FastStream's own name for it)."""
 
-DEADLINE = "Tunedeck-Deadline"
+TIME_LIMIT = "Tunedeck-Time-Limit"
+"""Seconds after which the caller gives up, counted from the arrival: no two machines' clocks are compared."""
 """Header of a request: Unix time in seconds after which nobody waits for the answer."""
 
 STATUS = "Tunedeck-Status"

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from tunedeck_contracts import subjects
 from tunedeck_contracts.channels import EVENT_CHANNELS, SERVICES
 from tunedeck_contracts.rpc import REQUESTS, health_check
-from tunedeck_contracts.streams import CONSUMERS, DLQ, STREAMS, Consumer, Stream
+from tunedeck_contracts.streams import CONSUMERS, DLQ, JOBS, STREAMS, Consumer, Stream
 from tunedeck_contracts.subjects import inbox
 
 PROVISION = "provision"
 OPERATOR = "operator"
 OBSERVER = "observer"
-USERS = (*SERVICES, PROVISION, OPERATOR, OBSERVER)
+SUBSCRIBER = "subscriber"
+USERS = (*SERVICES, PROVISION, OPERATOR, OBSERVER, SUBSCRIBER)
 
 ASKED = tuple(service for service in SERVICES if service != "gateway")
 """Services that answer requests; the gateway answers HTTP."""
@@ -26,11 +27,12 @@ _API = "$JS.API"
 class Permissions:
     """Subjects that a user may publish on and subscribe to, and no other.
 
-    A subscription of two words is allowed in that queue group only.
+    A subscription of two words is allowed in that queue group only. `denied` is taken out of `publish`.
     """
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
+    denied: tuple[str, ...] = ()
 
 
 def of_user(user: str) -> Permissions:
@@ -42,8 +44,11 @@ def of_user(user: str) -> Permissions:
         PROVISION: (_making(), ()),
         OPERATOR: (_replaying(), ()),
         OBSERVER: ((), (subjects.JOB_EVENTS, subjects.TRAINING_EVENTS)),
+        SUBSCRIBER: (_following("*", subjects.JOB_EVENTS), ()),
     }[user]
-    return Permissions(publish=tuple(publish), subscribe=(own_inbox, *heard))
+    own = [one.name for one in CONSUMERS if one.stream == JOBS.name] if user == SUBSCRIBER else []
+    denied = tuple(subject for name in own for subject in _following(name, ">"))
+    return Permissions(publish=tuple(publish), subscribe=(own_inbox, *heard), denied=denied)
 
 
 def _of_service(service: str) -> Permissions:
@@ -116,6 +121,16 @@ def _replaying() -> list[str]:
     ]
 
 
+def _following(name: str, filter_: str) -> list[str]:
+    """Durables on the job events made, asked about and read."""
+    return [
+        f"{_API}.CONSUMER.CREATE.{JOBS.name}.{name}.{filter_}",
+        f"{_API}.CONSUMER.INFO.{JOBS.name}.{name}",
+        f"{_API}.CONSUMER.MSG.NEXT.{JOBS.name}.{name}",
+        f"$JS.ACK.{JOBS.name}.{name}.>",
+    ]
+
+
 def _address(address: str, service: str) -> str:
     """Every subject of a channel; of the channel of dead letters, the service's own."""
     head, brace, _ = address.replace("{service}", service).partition("{")
@@ -148,6 +163,7 @@ def key_variable(user: str) -> str:
 def _user(user: str, allowed: Permissions) -> str:
     # An empty list of what is allowed would allow everything.
     publish = _list("allow", allowed.publish) if allowed.publish else "deny: '>'\n"
+    publish += f"          {_list('deny', allowed.denied)}" if allowed.denied else ""
     return (
         f"    {{\n      # {user}\n      nkey: ${key_variable(user)}\n      permissions {{\n"
         f"        publish {{ {publish}        }}\n"

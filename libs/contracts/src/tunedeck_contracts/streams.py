@@ -11,8 +11,11 @@ MAX_PAYLOAD = 8 * 1024 * 1024
 INLINE_REPLY_LIMIT = 4 * 1024 * 1024
 """Bytes; a reply above this goes through the blob store as a reference."""
 
-MAX_DELIVER = 6
-"""Deliveries of one message before its handler's failure is permanent."""
+MAX_DELIVERIES = 6
+"""Deliveries of one message before its handler's failure is permanent, and it is parked.
+
+NATS itself has no limit: what it would deliver no more, while its service could not park it, would be lost.
+"""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Consumer:
     filter_subject: str
     ack_wait: timedelta = timedelta(seconds=30)
     max_ack_pending: int = 256
-    max_deliver: int = MAX_DELIVER
+    max_deliver: int = -1
 
 
 JOBS = Stream(

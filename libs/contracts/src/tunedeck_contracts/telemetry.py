@@ -18,6 +18,11 @@ def sequence(fence: int, iteration: int) -> int:
     return fence * _FENCE_STRIDE + iteration
 
 
+def iteration_of(seq: int) -> int:
+    """The iteration that a cursor is at."""
+    return seq % _FENCE_STRIDE
+
+
 class ListLosses(Message):
     """The newest points of a job, oldest first; without `job_id`, of the job started last."""
 

@@ -19,7 +19,7 @@ from tunedeck_gateway.access.cors import Cors
 from tunedeck_gateway.access.keys import Keys
 from tunedeck_gateway.access.limits import RATE_LIMIT_HEADERS, Limits
 from tunedeck_gateway.access.middleware import Access, AccessMiddleware
-from tunedeck_gateway.access.origins import LOOPBACK_NAMES, Origins, is_loopback
+from tunedeck_gateway.access.origins import Origins, answered_names, is_loopback
 from tunedeck_gateway.access.repository import KeyRepository, TicketRepository
 from tunedeck_gateway.access.tickets import Tickets
 from tunedeck_gateway.body_limit import BodyLimit
@@ -128,10 +128,9 @@ def is_on(switch: Switch, settings: GatewaySettings) -> bool:
 
 
 def _access(gateway: Gateway, limits: Limits | None, settings: GatewaySettings, monitor_port: int) -> Access:
-    hosts = LOOPBACK_NAMES | set(settings.allowed_hosts)
-    any_name = not is_loopback(settings.host) and not settings.allowed_hosts
+    names = answered_names(settings.host, settings.allowed_hosts)
     return Access(
-        origins=Origins(None if any_name else hosts, settings.cors_origins, {settings.port, monitor_port}),
+        origins=Origins(names, settings.cors_origins, {settings.port, monitor_port}),
         keys=gateway.keys if is_on(settings.auth, settings) else None,
         limits=limits,
         tickets=gateway.tickets,

@@ -11,13 +11,15 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 
 from tunedeck_chassis import mongo
 from tunedeck_contracts.errors import TunedeckError
 from tunedeck_contracts.message import utc_now
 from tunedeck_gateway.access.keys import ApiKey, Keys, Scope
-from tunedeck_gateway.access.messages import KeyList, shown
+from tunedeck_gateway.access.messages import CreatedKey, KeyList, shown
 from tunedeck_gateway.access.repository import KeyRepository
 from tunedeck_gateway.settings import GatewaySettings
 
@@ -42,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         asyncio.run(_run(given))
+    except (SettingsError, ValidationError) as error:
+        print(f"The settings cannot be used: {error}", file=sys.stderr)
     except TunedeckError as error:
         print(error.detail, file=sys.stderr)
     except (ConfigurationError, InvalidURI) as error:
@@ -68,7 +72,7 @@ async def _run(given: argparse.Namespace) -> None:
     async with mongo.connect(settings) as client:
         keys = Keys(KeyRepository(client, settings.gateway_database), cache_seconds=0)
         if given.command == "create":
-            await _create(keys, given.name, Scope(given.scope), given.expires)
+            await _create(keys, given)
         elif given.command == "revoke":
             key = await keys.revoke(given.id)
             print(f"{_said(key)}: every gateway refuses it within 30 seconds.", file=sys.stderr)
@@ -78,8 +82,12 @@ async def _run(given: argparse.Namespace) -> None:
             await _list(keys)
 
 
-async def _create(keys: Keys, name: str, scope: Scope, expires: timedelta | None) -> None:
-    key, token = await keys.create(name, scope, None if expires is None else utc_now() + expires)
+async def _create(keys: Keys, given: argparse.Namespace) -> None:
+    expires_at = None if given.expires is None else utc_now() + given.expires
+    key, token = await keys.create(given.name, Scope(given.scope), expires_at)
+    if given.json:
+        print(CreatedKey(**vars(shown(key)), key=token).to_json().decode())
+        return
     until = "without an end" if key.expires_at is None else f"until {_minute(key.expires_at)}"
     print(f"{_said(key)}, {key.scope.value}, {until}. It is shown this once:", file=sys.stderr)
     print(token)
@@ -122,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what it allows; each scope allows all before it (default: read)",
     )
     create.add_argument("--expires", type=_duration, metavar="30d", help="90m, 12h, 30d or 2w; else never")
+    create.add_argument("--json", action="store_true", help="as POST /api/keys answers, for scripts")
     listed = commands.add_parser("list", help="show every key, without its secret")
     listed.add_argument("--json", action="store_true", help="as GET /api/keys answers, for scripts")
     commands.add_parser("revoke", help="end a key").add_argument("id", help="what follows ftk_ in the key")

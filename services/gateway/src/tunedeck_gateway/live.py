@@ -22,7 +22,14 @@ from tunedeck_contracts.errors import NotFound, TunedeckError, Unavailable
 from tunedeck_contracts.events import JobEvent, JobEventType
 from tunedeck_contracts.ids import is_safe_id
 from tunedeck_contracts.jobs import PAST, Status
-from tunedeck_contracts.telemetry import GetCurrentResources, GetHistory, History, HistoryPoint, sequence
+from tunedeck_contracts.telemetry import (
+    GetCurrentResources,
+    GetHistory,
+    History,
+    HistoryPoint,
+    iteration_of,
+    sequence,
+)
 from tunedeck_contracts.training import LogRecorded, LossRecorded, ResourceSample, ResourcesRecorded
 from tunedeck_gateway.frames import encode, log_fields, point_frame, typed_frame
 
@@ -171,7 +178,7 @@ class LiveStream:
         owned_after = self._resume_steps.get(recorded.fence, 0)
         if seq <= self._cursor or recorded.point.iteration <= owned_after:
             return
-        if not self._follows(seq, recorded.point.iteration - owned_after):
+        if not self._follows(seq, owned_after):
             await self._fill_gap(seq)
             if seq <= self._cursor:
                 return
@@ -187,9 +194,10 @@ class LiveStream:
         )
         await self._send(self._last_point)
 
-    def _follows(self, seq: int, number: int) -> bool:
-        """Whether nothing lies between; `number` counts what its fence owns, from 1."""
-        return seq == self._cursor + 1 or (number == 1 and seq > self._cursor)
+    def _follows(self, seq: int, owned_after: int) -> bool:
+        """Whether nothing lies between: the point before it is the fence's own, or an older fence's."""
+        is_first = iteration_of(seq) == owned_after + 1
+        return seq == self._cursor + 1 or (is_first and iteration_of(self._cursor) >= owned_after)
 
     async def _fill_gap(self, seq: int) -> None:
         """Read history until it reaches the point before `seq`: what is missing is on its way to storage."""

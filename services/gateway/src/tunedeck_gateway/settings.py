@@ -57,14 +57,15 @@ class GatewaySettings(ServiceSettings):
     allowed_hosts: Names = Field(
         default=(),
         description="Names beside those of loopback that the gateway answers under, separated by commas. "
-        "Listening elsewhere than on loopback, it answers under any name while this is empty.",
+        "Listening elsewhere than on loopback, it answers under any name while this is empty or has *.",
     )
     cors_origins: Names = Field(
         default=_DEVELOPMENT_PAGES,
         description="Origins whose pages may use the API from a browser, separated by commas.",
     )
     trusted_proxies: Names = Field(
-        default=(), description="Addresses of proxies whose X-Forwarded-For is believed, separated by commas."
+        default=(),
+        description="Addresses or networks of proxies whose X-Forwarded-For is believed, by commas.",
     )
     limits: Switch = Field(default=Switch.AUTO, description="Whether requests are limited: auto, on or off.")
     search_limit: str = Field(default="100/minute", description="Searches of the Hub, for each address.")

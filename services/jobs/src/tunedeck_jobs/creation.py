@@ -101,7 +101,9 @@ class Creation:
         created = await self._stored(new)
         if checkpoint is not None and await self._repository.get(request.uid) is None:
             # Its deletion looked for who needs the checkpoint, and may have looked before this job was there.
-            await self._repository.apply(created.job_uid, Change.CANCEL_WAITING)
+            for change in (Change.CANCEL_WAITING, Change.WANT_CANCEL):
+                await self._repository.apply(created.job_uid, change)
+            self._relay.kick()
             raise NotFound(f"Job {request.uid!r} was deleted meanwhile, and its checkpoints with it.")
         return created
 

@@ -56,6 +56,7 @@ class Guard(StrEnum):
     WANTS_CANCEL = "a person wants it cancelled"
     NOT_CANCELLED = "nobody wants it cancelled"
     DEVICE = "the trainer has the device that the job asks for"
+    RESTED = "its rest after it was lost is over"
     IN_TIME = "its deadline is not over"
     OVERDUE = "its deadline is over"
     ATTEMPTS_LEFT = "it may be lost once more before a newer checkpoint"
@@ -98,7 +99,7 @@ _E, _G = JobEventType, Guard
 RULES: dict[Change, Rule] = {
     Change.CREATE: _rule(set(), _CREATED, _PERSON, _E.CREATED),
     Change.QUEUE: _rule({_CREATED}, _QUEUED, _PERSON, _E.QUEUED, _G.IN_TIME),
-    Change.CLAIM: _rule({_QUEUED}, _RUNNING, _TRAINER, _E.STARTED, _G.DEVICE, _G.IN_TIME),
+    Change.CLAIM: _rule({_QUEUED}, _RUNNING, _TRAINER, _E.STARTED, _G.DEVICE, _G.IN_TIME, _G.RESTED),
     Change.FALL_BACK: _rule({_RUNNING}, _SAME, _TRAINER, _E.FELL_BACK, _G.FENCE, _G.EARLIER),
     Change.ADJUST: _rule({_RUNNING}, _SAME, _TRAINER, _E.ADJUSTED, _G.FENCE, _G.AS_ASKED),
     Change.CHECKPOINT: _rule({_RUNNING}, _SAME, _TRAINER, _E.CHECKPOINTED, _G.FENCE, _G.UNCHANGED),

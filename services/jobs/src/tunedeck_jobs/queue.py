@@ -34,6 +34,9 @@ ENDS: dict[Outcome, tuple[Change, ...]] = {
 }
 """What a run's end may do to its job: the first whose guards hold, so that what a person wants goes first."""
 
+MOST_RESTS = 10
+"""A job that may be lost very often does not rest longer and longer."""
+
 LOOKS = 3
 """What a person wants may change between two tries of a report; the next look sees it."""
 
@@ -102,7 +105,9 @@ class Queue:
         for change in ENDS[Outcome.LOST]:
             facts = Facts(fence=record.fence, most_lost=self._settings.max_attempts)
             uid = record.job.uid
-            lost = await self._repository.apply(uid, change, facts, Guard.LEASE_OVER, raise_fence=True)
+            lost = await self._repository.apply(
+                uid, change, facts, Guard.LEASE_OVER, set_fields=self._rest(change), raise_fence=True
+            )
             if lost is not None:
                 reached("jobs.lost")
                 return lost
@@ -140,7 +145,7 @@ class Queue:
                 report.job_uid,
                 change,
                 facts,
-                set_fields=_told(report, change),
+                set_fields=_told(report, change) | self._rest(change),
                 raise_fence=report.outcome is Outcome.LOST,
             )
             if record is not None:
@@ -149,6 +154,14 @@ class Queue:
             if keeps_files and not await self._repository.reported(report):
                 await self._let_expire(report)
         return None
+
+    def _rest(self, change: Change) -> Document:
+        """When a lost job may be claimed again: the longer, the more often it was lost before."""
+        if change is not Change.REQUEUE:
+            return {}
+        rests = {"$min": ["$lost", MOST_RESTS]}
+        rest = {"$multiply": [int(self._settings.lost_rest_seconds * 1000), rests]}
+        return {"not_before": {"$add": ["$$NOW", rest]}}
 
     async def _keep(self, report: Report) -> None:
         for artifact in report.artifacts:

@@ -16,4 +16,9 @@ class JobsSettings(ServiceSettings):
     lease_sweep_seconds: float = Field(
         default=5.0, gt=0, description="How often leases that ran out are looked for."
     )
+    lost_rest_seconds: float = Field(
+        default=30.0,
+        ge=0,
+        description="Rest of a job lost again without a newer checkpoint; none after the first loss.",
+    )
     max_attempts: int = Field(default=3, ge=1, description="Claims of one job before a lost worker fails it.")

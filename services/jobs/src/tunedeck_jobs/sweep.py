@@ -1,8 +1,8 @@
 """Takes jobs back from trainers that were not heard of for a whole lease.
 
 A lease can run out only while beats could arrive: the sweep rests while this
-process has no NATS or no MongoDB, and for one lease after it has them again,
-so that an outage fences nobody out.
+process has no NATS or no MongoDB, or stands still, as on a laptop that sleeps,
+and for one lease after, so that an outage fences nobody out.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ Contact = Callable[[], Awaitable[int | None]]
 
 
 class Sweep:
-    """Durations are monotonic; the comparison of leases is MongoDB's."""
+    """The comparison of leases is MongoDB's."""
 
     def __init__(
         self, repository: JobRepository, queue: Queue, relay: Relay, settings: JobsSettings, contact: Contact
@@ -35,6 +35,7 @@ class Sweep:
         self._contact = contact
         self._known_contact: int | None = None
         self._rest_until = 0.0
+        self._looked_at = time.time()
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -71,8 +72,17 @@ class Sweep:
 
     async def _may_sweep(self) -> bool:
         contact = await self._contact()
-        if contact is None or contact != self._known_contact:
+        if self._stood_still() or contact is None or contact != self._known_contact:
             self._known_contact = contact
             self._rest_until = time.monotonic() + self._settings.lease_seconds
             return False
         return time.monotonic() >= self._rest_until
+
+    def _stood_still(self) -> bool:
+        """Whether so much of a lease went by since the last look that beats may have found nobody here.
+
+        By the clock of the wall: the monotonic one stands still in a machine that sleeps.
+        """
+        before, self._looked_at = self._looked_at, time.time()
+        most = max(self._settings.lease_seconds / 2, 2 * self._settings.lease_sweep_seconds)
+        return abs(self._looked_at - before) > most

@@ -47,7 +47,12 @@ class Curves:
         points: list[LossPoint] = []
         for span in reversed(await self._spans(job)):
             found = await self._repository.newest(
-                Kind.LOSS, job.uid, span.fence, after=span.after, upto=span.upto, count=count - len(points)
+                Kind.LOSS,
+                job.uid,
+                (span.fence, *span.retold_by),
+                after=span.after,
+                upto=span.upto,
+                count=count - len(points),
             )
             points = [LossPoint.model_validate(one) for one in found] + points
             if len(points) >= count:
@@ -79,7 +84,7 @@ class Curves:
             found = await self._repository.first(
                 Kind.LOSS,
                 job.uid,
-                span.fence,
+                (span.fence, *span.retold_by),
                 after=after,
                 upto=span.upto,
                 count=request.limit + 1 - len(points),
@@ -114,7 +119,7 @@ class Curves:
         job = await self._directory.find(job_id)
         lines: list[LogEntry] = []
         for fence in reversed(await self._repository.fences(Kind.LOG, job.uid)):
-            found = await self._repository.newest(Kind.LOG, job.uid, fence, count=count - len(lines))
+            found = await self._repository.newest(Kind.LOG, job.uid, [fence], count=count - len(lines))
             lines = [LogEntry.model_validate(one) for one in found] + lines
             if len(lines) >= count:
                 break
@@ -124,7 +129,7 @@ class Curves:
         fences = await self._repository.fences(Kind.RESOURCES, job_id)
         if not fences:
             return []
-        return await self._repository.newest(Kind.RESOURCES, job_id, fences[-1], count=count)
+        return await self._repository.newest(Kind.RESOURCES, job_id, fences[-1:], count=count)
 
     async def _spans(self, job: KnownJob) -> list[Span]:
         # A point may be here before the event that tells its fence: such a fence began at the start.
@@ -142,7 +147,7 @@ class Curves:
         samples = sorted(map(ResourceSample.model_validate, found), key=lambda one: one.timestamp)
         times = [sample.timestamp for sample in samples]
         if not samples:
-            first = await self._repository.first(Kind.RESOURCES, job_id, fence, after=0, upto=None, count=1)
+            first = await self._repository.first(Kind.RESOURCES, job_id, [fence], after=0, upto=None, count=1)
             samples = [ResourceSample.model_validate(one) for one in first]
             times = [sample.timestamp for sample in samples]
         return [

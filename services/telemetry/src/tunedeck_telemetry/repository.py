@@ -1,6 +1,6 @@
 """Points in bucket documents of 100, each set under its own number: a point stored twice is stored once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -108,28 +108,44 @@ class TelemetryRepository:
         return sum(removed)
 
     async def newest(
-        self, kind: Kind, job_id: str, fence: int, *, after: int = 0, upto: int | None = None, count: int
+        self,
+        kind: Kind,
+        job_id: str,
+        fences: Sequence[int],
+        *,
+        after: int = 0,
+        upto: int | None = None,
+        count: int,
     ) -> list[Document]:
-        """The newest values with `after < number <= upto`, oldest first."""
-        query = _span(kind, job_id, fence, after, upto)
+        """The newest values with `after < number <= upto`, by number; of the oldest fence that has each."""
         found: list[Document] = []
-        async for bucket in self._points.find(query).sort("bucket", DESCENDING):
-            found = _values(bucket, after, upto) + found
+        async for buckets in self._by_number(_span(kind, job_id, fences, after, upto), DESCENDING):
+            found = _values(buckets, after, upto) + found
             if len(found) >= count:
                 break
         return found[-count:]
 
     async def first(
-        self, kind: Kind, job_id: str, fence: int, *, after: int, upto: int | None, count: int
+        self, kind: Kind, job_id: str, fences: Sequence[int], *, after: int, upto: int | None, count: int
     ) -> list[Document]:
-        """The first values with `after < number <= upto`."""
-        query = _span(kind, job_id, fence, after, upto)
+        """The first values with `after < number <= upto`; of the oldest fence that has each."""
         found: list[Document] = []
-        async for bucket in self._points.find(query).sort("bucket", ASCENDING):
-            found += _values(bucket, after, upto)
+        async for buckets in self._by_number(_span(kind, job_id, fences, after, upto), ASCENDING):
+            found += _values(buckets, after, upto)
             if len(found) >= count:
                 break
         return found[:count]
+
+    async def _by_number(self, query: Document, order: int) -> AsyncIterator[list[Document]]:
+        """The buckets of the same numbers together, of the oldest fence first."""
+        together: list[Document] = []
+        async for bucket in self._points.find(query).sort("bucket", order):
+            if together and bucket["bucket"] != together[0]["bucket"]:
+                yield sorted(together, key=lambda one: one["fence"])
+                together = []
+            together.append(bucket)
+        if together:
+            yield sorted(together, key=lambda one: one["fence"])
 
     async def between(
         self, kind: Kind, job_id: str, fence: int, start: datetime, end: datetime
@@ -139,12 +155,12 @@ class TelemetryRepository:
         before = self._points.find({**run, "to": {"$lt": start}}).sort("bucket", DESCENDING).limit(1)
         during = self._points.find({**run, "to": {"$gte": start}, "from": {"$lte": end}})
         buckets = [one async for one in before] + [one async for one in during.sort("bucket", ASCENDING)]
-        return [value for bucket in buckets for value in _values(bucket, 0, None)]
+        return [value for bucket in buckets for value in _values([bucket], 0, None)]
 
     async def stored_up_to(self, kind: Kind, job_id: str, fence: int, after: int) -> int:
         """The highest number such that every number from `after` + 1 to it is stored."""
         reached = after
-        query = _span(kind, job_id, fence, after, None)
+        query = _span(kind, job_id, (fence,), after, None)
         async for bucket in self._points.find(query).sort("bucket", ASCENDING):
             while str(reached + 1) in bucket["p"]:
                 reached += 1
@@ -164,7 +180,7 @@ class TelemetryRepository:
             return []
         found: list[Document] = []
         async for bucket in self._points.find({**query, "job": newest["job"]}).sort("to", DESCENDING):
-            found += _values(bucket, 0, None)
+            found += _values([bucket], 0, None)
             if len(found) >= count:
                 break
         return sorted(found, key=lambda value: value["timestamp"])[-count:]
@@ -240,20 +256,20 @@ def _update(point: Point) -> UpdateOne:
     return UpdateOne(key, {"$set": fields, "$min": {"from": point.at}, "$max": latest}, upsert=True)
 
 
-def _span(kind: Kind, job_id: str, fence: int, after: int, upto: int | None) -> Document:
+def _span(kind: Kind, job_id: str, fences: Sequence[int], after: int, upto: int | None) -> Document:
     buckets: Document = {"$gte": (after + 1) // BUCKET}
     if upto is not None:
         buckets["$lte"] = upto // BUCKET
-    return {"kind": kind.value, "job": job_id, "fence": fence, "bucket": buckets}
+    return {"kind": kind.value, "job": job_id, "fence": {"$in": list(fences)}, "bucket": buckets}
 
 
-def _values(bucket: Document, after: int, upto: int | None) -> list[Document]:
-    numbers: Iterable[int] = sorted(map(int, bucket["p"]))
-    return [
-        {**bucket["p"][str(number)], "fence": bucket["fence"]}
-        for number in numbers
-        if number > after and (upto is None or number <= upto)
-    ]
+def _values(buckets: Sequence[Document], after: int, upto: int | None) -> list[Document]:
+    """What buckets of the same numbers hold, by number; of two with a number, the first's."""
+    told: dict[int, Document] = {}
+    for bucket in buckets:
+        for number, value in bucket["p"].items():
+            told.setdefault(int(number), {**value, "fence": bucket["fence"]})
+    return [told[number] for number in sorted(told) if number > after and (upto is None or number <= upto)]
 
 
 def _known(document: Document, totals: Totals) -> KnownJob:

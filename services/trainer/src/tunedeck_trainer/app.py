@@ -18,6 +18,7 @@ from tunedeck_trainer.runner import Runner
 from tunedeck_trainer.settings import TrainerSettings
 from tunedeck_trainer.side_process import SideProcesses
 from tunedeck_trainer.surroundings import Surroundings
+from tunedeck_trainer.untold import Untold
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "faststream")
 
@@ -43,6 +44,7 @@ async def serve(settings: TrainerSettings) -> None:
     runner = Runner(around, journal, devices)
     idle = IdleReporter(bus, hardware, journal, runner, trainer_id, settings.idle_sample_seconds)
 
+    untold = Untold(bus, settings.work_dir, f"/trainer/{trainer_id}", settings.drain_seconds)
     kept_models = KeptModels(bus, settings.adapters_dir)
     hub_pushes = HubPushes(around)
     generations = Generations(around)
@@ -65,5 +67,5 @@ async def serve(settings: TrainerSettings) -> None:
         await client.close()
         journal.close()
 
-    loops = [runner.run, idle.run, kept_models.run, hub_pushes.run, generations.run]
+    loops = [runner.run, idle.run, untold.run, kept_models.run, hub_pushes.run, generations.run]
     await service.run(broker, prepare=prepare, loops=loops, close=close)

@@ -71,14 +71,24 @@ class Delivery:
         await asyncio.gather(self._publish_all(), self._free_all())
 
     async def drained(self, seconds: float) -> bool:
-        """Wait until everything is stored, at most so long; whether it is."""
+        """Wait until everything that was told by now is stored, at most so long; whether it is.
+
+        Not until nothing waits: samples of the hardware go on, and one may always be on its way.
+        """
         self._ask_seconds = ASK_SECONDS_AT_END
         deadline = time.monotonic() + seconds
-        while not self._spool.is_empty():
+        last = self._spool.newest()
+        while not self._spool.is_stored(last):
             if time.monotonic() > deadline:
                 return False
             await asyncio.sleep(0.05)
         return True
+
+    async def published(self) -> None:
+        """Wait until the stream has everything that was told by now."""
+        last = self._spool.newest()
+        while self._place < last and not self._spool.is_stored(last):
+            await asyncio.sleep(0.05)
 
     async def _publish_all(self) -> None:
         while True:

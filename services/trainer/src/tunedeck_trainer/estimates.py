@@ -59,6 +59,6 @@ class Estimates:
                 rows_file=rows_file,
                 device=around.device,
                 threads=around.settings.torch_threads,
-                processes=max(1, len(around.devices)),
+                processes=len(around.devices_for(None)),
             )
             return await self._processes.ask(MODULE, question, Estimate, around.device)

@@ -7,7 +7,13 @@ from tunedeck_contracts.failures import Failure, FailureCode, failure
 
 # A fault of the process itself; any other signal comes from outside.
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
-_SAYS_DISK_FULL = ("No space left on device", "code: 28", "PytorchStreamWriter failed", "unexpected pos")
+_SAYS_DISK_FULL = (
+    "No space left on device",
+    "database or disk is full",
+    "code: 28",
+    "PytorchStreamWriter failed",
+    "unexpected pos",
+)
 _SAYS_NO_MEMORY = (
     "can't allocate memory",
     "not enough memory",

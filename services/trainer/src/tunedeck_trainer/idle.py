@@ -37,7 +37,11 @@ class IdleReporter:
             await asyncio.sleep(self._seconds)
 
     async def _publish(self) -> None:
-        number = self._journal.next_idle_sample()
+        try:
+            number = self._journal.next_idle_sample()
+        except OSError as error:
+            log.warning("idle_sample_dropped", error=str(error))
+            return
         recorded = ResourcesRecorded(
             job_id=self._trainer_id, fence=0, number=number, sample=self._hardware.sample(0)
         )

@@ -19,11 +19,15 @@ class MemoryWatch:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._kills_before = oom_kills()
+        self._kills_before = self._kills_now = oom_kills()
         self._was_near_limit = False
 
     def look(self) -> None:
-        """Note how much memory it has now."""
+        """Note how much memory it has now, and the kills until here: they were others'.
+
+        Judged is against the look before the last: between its kill and its end it may still be seen.
+        """
+        self._kills_before, self._kills_now = self._kills_now, oom_kills()
         try:
             process = psutil.Process(self._pid)
             # Of a run on several devices it is the launcher, and what trains are its children.

@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 import secrets
+import sqlite3
 
 import structlog
 
 from tunedeck_chassis.crash_points import reached
 from tunedeck_contracts import rpc
 from tunedeck_contracts.errors import TunedeckError
+from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.runs import Claim, Outcome, Report, Run
+from tunedeck_trainer import failures
 from tunedeck_trainer.journal import Held, Journal
 from tunedeck_trainer.reporting import FencedOut, report
 from tunedeck_trainer.supervision import Supervision
@@ -54,7 +57,7 @@ class Runner:
             with contextlib.suppress(FencedOut):
                 lost = Report(job_uid=held.job_uid, fence=held.fence, outcome=Outcome.LOST)
                 await report(self._around.bus, lost)
-            self._journal.let_go(held)
+            self._let_go(held)
 
     async def _claim(self) -> Run | None:
         claim = Claim(worker=self._around.trainer_id, claim_id=secrets.token_hex(16), devices=self._devices)
@@ -69,16 +72,35 @@ class Runner:
     async def _work(self, run: Run) -> None:
         held = Held(job_uid=run.job_uid, fence=run.fence)
         log.info("run_started", job=run.job_uid, fence=run.fence, attempt=run.attempt)
-        self._journal.hold(held)
-        reached("trainer.run_noted")
         self.busy = True
         try:
+            self._journal.hold(held)
+            reached("trainer.run_noted")
             async with self._around.turn.training():
                 await Supervision(run, self._around).supervise()
             log.info("run_ended", job=run.job_uid, fence=run.fence)
         except FencedOut as error:
             log.warning("fenced_out", job=run.job_uid, fence=run.fence, reason=str(error))
+        except (OSError, sqlite3.OperationalError) as error:
+            await self._report_full_disk(run, error)
         finally:
             self.busy = False
         reached("trainer.reported")
-        self._journal.let_go(held)
+        self._let_go(held)
+
+    async def _report_full_disk(self, run: Run, error: Exception) -> None:
+        """A full disk ends the run, not the trainer, which would only start to meet it again."""
+        failed = failures.of_exception(error)
+        if failed.code is not FailureCode.DISK_FULL:
+            raise error
+        log.warning("disk_full", job=run.job_uid, fence=run.fence, error=str(error))
+        message = Report(job_uid=run.job_uid, fence=run.fence, outcome=Outcome.FAILED, failure=failed)
+        with contextlib.suppress(FencedOut):
+            await report(self._around.bus, message)
+
+    def _let_go(self, held: Held) -> None:
+        try:
+            self._journal.let_go(held)
+        except OSError as error:
+            # A restart would give the run back once more, and be told that it has ended.
+            log.warning("journal_not_written", error=str(error))

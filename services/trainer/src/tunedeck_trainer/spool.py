@@ -1,6 +1,7 @@
 """Points on disk until telemetry has stored them: numbered from 1 in each kind, kept in the order they came.
 
-A file that outlives the process. Each kind has a bound in bytes: who adds learns when it is full.
+A file that outlives the process. Each kind has a bound in bytes: who adds learns when it is full, and when
+the disk is.
 """
 
 import sqlite3
@@ -19,6 +20,8 @@ CREATE TABLE IF NOT EXISTS points (
 CREATE TABLE IF NOT EXISTS kinds (kind TEXT PRIMARY KEY, bytes INTEGER NOT NULL, last INTEGER NOT NULL,
     freed INTEGER NOT NULL);
 """
+
+_DISK_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,21 @@ class Spool:
         return self._of_kind(kind, "bytes") < self._most_bytes
 
     def add(self, kind: TrainingKind, number: int, data: bytes) -> bool:
-        """Keep a point; False, and nothing is kept, when its kind is full. `number` follows `last(kind)`."""
+        """Keep a point; False, and nothing is kept, when its kind or the disk is full.
+
+        `number` follows `last(kind)`.
+        """
         if not self.has_room(kind):
             return False
+        try:
+            self._add(kind, number, data)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode not in _DISK_FULL:
+                raise
+            return False
+        return True
+
+    def _add(self, kind: TrainingKind, number: int, data: bytes) -> None:
         with self._database:
             self._database.execute("BEGIN")
             self._database.execute(
@@ -64,7 +79,6 @@ class Spool:
             self._database.execute(
                 "UPDATE kinds SET bytes = bytes + ?, last = ? WHERE kind = ?", (len(data), number, kind.value)
             )
-        return True
 
     def after(self, place: int, limit: int) -> list[Spooled]:
         """The next points behind a place, in the order they came."""
@@ -75,7 +89,15 @@ class Spool:
         return [Spooled(place, TrainingKind(kind), number, data) for place, kind, number, data in rows]
 
     def free(self, stored: Stored) -> None:
-        """Drop what is stored: every kind up to its watermark."""
+        """Drop what is stored: every kind up to its watermark. On a full disk nothing is dropped."""
+        try:
+            self._free(stored)
+        except sqlite3.OperationalError as error:
+            # Even to drop something needs a little room, for the journal of it.
+            if error.sqlite_errorcode not in _DISK_FULL:
+                raise
+
+    def _free(self, stored: Stored) -> None:
         for kind, number in _watermarks(stored):
             row = self._database.execute(
                 "SELECT COALESCE(SUM(LENGTH(data)), 0) FROM points WHERE kind = ? AND number <= ?",
@@ -99,9 +121,18 @@ class Spool:
             logs=self._of_kind(TrainingKind.LOG, "freed"),
         )
 
+    def newest(self) -> int:
+        """The place of the newest point that waits; 0 for none."""
+        return int(self._database.execute("SELECT COALESCE(MAX(place), 0) FROM points").fetchone()[0])
+
+    def is_stored(self, place: int) -> bool:
+        """Whether no point up to a place waits."""
+        row = self._database.execute("SELECT 1 FROM points WHERE place <= ? LIMIT 1", (place,)).fetchone()
+        return row is None
+
     def is_empty(self) -> bool:
         """Whether everything that was added is stored."""
-        return self._database.execute("SELECT 1 FROM points LIMIT 1").fetchone() is None
+        return self.newest() == 0
 
     def close(self) -> None:
         """Close the file."""

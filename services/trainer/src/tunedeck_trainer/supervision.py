@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 import structlog
 from nats.aio.msg import Msg
@@ -14,7 +15,7 @@ from tunedeck_contracts import rpc, subjects
 from tunedeck_contracts.errors import Conflict, NotFound, TunedeckError
 from tunedeck_contracts.jobs import Phase
 from tunedeck_contracts.runs import Outcome, Report, Run
-from tunedeck_trainer import artifacts
+from tunedeck_trainer import artifacts, untold
 from tunedeck_trainer.checkpoint_store import CheckpointStore
 from tunedeck_trainer.delivery import Delivery
 from tunedeck_trainer.hub_pushes import token_problem
@@ -27,7 +28,13 @@ from tunedeck_trainer.training import Ended, Training
 
 log = structlog.get_logger()
 
+STOP_SECONDS = 12.0
+"""For the checkpoint of a run whose service stops; with the last word, less than supervisord's 20 s."""
+
 LAST_WORD_SECONDS = 5.0
+
+STORED_SECONDS = 1.0
+"""For telemetry to store what the stream has of a run that was cancelled or paused, or has failed."""
 
 
 class Supervision:
@@ -43,13 +50,16 @@ class Supervision:
         self._folder = self._of_job / str(run.fence)
         self._beat_now = asyncio.Event()
         self._is_reporting = False
+        self._is_reported = False
+        self._is_stored = False
+        self._broken: list[BaseException] = []
 
     async def supervise(self) -> None:
         """Train, tell and report.
 
         Raises:
             FencedOut: another fence owns the job; the child is dead.
-            CancelledError: the service stops; the child is dead and the run reported as lost.
+            CancelledError: the service stops; the child is dead and the run reported as left.
         """
         self._make_folder()
         spool = Spool(self._folder / "spool.db", self._settings.spool_bytes)
@@ -67,22 +77,44 @@ class Supervision:
         training = Training(self._run, self._around, self._folder, telling, checkpoints)
         try:
             async with self._beside(telling, training, checkpoints):
-                message = await self._ended(telling, await training.to_the_end())
-                telling.phase = Phase.FINALIZING
-                await self._drain(delivery)
-                checkpoints.close()
-                # From here the report's answer decides: a beat after it is refused as an ended job's.
-                self._is_reporting = True
-                await report(self._around.bus, message)
-            self._keep_tuned(message)
+                await self._unless_stopped(self._work(telling, training, checkpoints), training)
         except asyncio.CancelledError:
             await training.killed()
-            await self._last_word(telling)
+            if not self._is_reported:
+                await self._last_word(telling)
             raise
         finally:
             await training.killed()
             spool.close()
+            if self._is_reported and not self._is_stored:
+                work = self._settings.work_dir
+                untold.keep(self._folder / "spool.db", work, self._run.job_uid, self._run.fence)
             shutil.rmtree(self._of_job, ignore_errors=True)
+
+    async def _work(self, telling: Telling, training: Training, checkpoints: CheckpointStore) -> None:
+        message = await self._ended(telling, await training.to_the_end())
+        telling.phase = Phase.FINALIZING
+        await self._drain(telling.delivery, message.outcome)
+        checkpoints.close()
+        # From here the report's answer decides: a beat after it is refused as an ended job's.
+        self._is_reporting = True
+        await report(self._around.bus, message)
+        self._is_reported = True
+        self._keep_tuned(message)
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None], training: Training) -> None:
+        """Do the work; when the service stops, the run gets a moment to write and report a checkpoint."""
+        task = asyncio.create_task(work)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not self._broken:
+                await training.stop()
+                await asyncio.wait([task], timeout=STOP_SECONDS)
+            raise
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def _make_folder(self) -> None:
         """A folder of its own. What former runs of the job have left stays until the end, for their
@@ -92,12 +124,19 @@ class Supervision:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
 
-    async def _drain(self, delivery: Delivery) -> None:
+    async def _drain(self, delivery: Delivery, outcome: Outcome) -> None:
+        if outcome is not Outcome.COMPLETED:
+            # Somebody waits for it to end. What is not stored by then is told on beside the next run.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(delivery.published(), self._settings.drain_seconds)
+            self._is_stored = await delivery.drained(STORED_SECONDS)
+            return
         while not await delivery.drained(self._settings.drain_seconds):
             log.warning("points_not_stored", job=self._run.job_uid, fence=self._run.fence)
             if delivery.is_all_published():
-                # The stream has them for a day; telemetry stores them when it is back.
+                # They are told on beside the next run, until telemetry is back.
                 return
+        self._is_stored = True
 
     @contextlib.asynccontextmanager
     async def _beside(
@@ -106,11 +145,10 @@ class Supervision:
         """Beats, samples and delivery go on beside the body; one that breaks, or is fenced out, ends it."""
         body = asyncio.current_task()
         assert body is not None
-        broken: list[BaseException] = []
 
         def end_body(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and (error := task.exception()) is not None:
-                broken.append(error)
+                self._broken.append(error)
                 body.cancel()
 
         telling.sample()
@@ -128,8 +166,8 @@ class Supervision:
         try:
             yield
         except asyncio.CancelledError:
-            if broken and body.uncancel() == 0:
-                raise broken[0] from None
+            if self._broken and body.uncancel() == 0:
+                raise self._broken[0] from None
             raise
         finally:
             for task in tasks:
@@ -189,10 +227,13 @@ class Supervision:
             log.info("tuned_model_kept", job=self._run.job_uid, folder=str(place))
 
     async def _last_word(self, telling: Telling) -> None:
-        """The service stops: give the job back at once, so that no lease has to run out."""
+        """The service stops: give the job back at once, so that no lease has to run out.
+
+        As a run that left, not as one that was lost: of those a job has only so many.
+        """
         with contextlib.suppress(TimeoutError, FencedOut):
             async with asyncio.timeout(LAST_WORD_SECONDS):
-                await report(self._around.bus, self._report(telling, Ended(Outcome.LOST)))
+                await report(self._around.bus, self._report(telling, Ended(Outcome.PAUSED)))
 
     def _report(self, telling: Telling, ended: Ended) -> Report:
         return Report(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_chassis.bus import Bus
+from tunedeck_contracts.jobs import Device
 from tunedeck_trainer.device_turn import DeviceTurn
 from tunedeck_trainer.hardware import Hardware
 from tunedeck_trainer.settings import TrainerSettings
@@ -11,7 +12,7 @@ from tunedeck_trainer.settings import TrainerSettings
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Made once, when the service starts."""
+    """Made once, when the service starts; `device` is that of who asks for none, the first of `devices`."""
 
     settings: TrainerSettings
     trainer_id: str
@@ -21,5 +22,10 @@ class Surroundings:
     blobs: BlobStore
     hardware: Hardware
     devices: tuple[str, ...] = ()
-    """A run trains on all of them, with a process for each; none are as one."""
+    """A run trains on all of one kind, with a process for each; none are as one."""
     turn: DeviceTurn = field(default_factory=DeviceTurn)
+
+    def devices_for(self, asked: Device | None) -> tuple[str, ...]:
+        """Those of the kind that a job asks for; of the first one's kind where it asks for none."""
+        on_cpu = self.device == "cpu" if asked is None else asked is Device.CPU
+        return tuple(one for one in self.devices if (one == "cpu") == on_cpu) or (self.device,)

@@ -33,6 +33,8 @@ class Telling:
     resume_iteration: int | None = None
     probed: Probed | None = None
     last_lines: deque[LogLine] = field(default_factory=lambda: deque(maxlen=LOG_LINES_KEPT))
+    is_called_off: bool = False
+    _is_cut: bool = field(default=False, init=False)
 
     @property
     def last_iteration(self) -> int:
@@ -55,7 +57,12 @@ class Telling:
         )
 
     async def point(self, made: PointMade) -> None:
-        """Spool a loss point; while the spool is full, wait, which in the end stops the child."""
+        """Spool a loss point; while the spool is full, wait, which in the end stops the child.
+
+        Of a run that was called off nobody waits: what finds no room is dropped, and all that follows.
+        """
+        if self._is_cut:
+            return
         self.total_steps, self.total_epochs = made.total_steps, made.total_epochs
         recorded = LossRecorded(
             job_id=self.run.job_uid,
@@ -70,6 +77,10 @@ class Telling:
         while True:
             if self.spool.add(TrainingKind.LOSS, made.point.iteration, data):
                 break
+            if self.is_called_off:
+                # A later one would leave a hole that telemetry waits for.
+                self._is_cut = True
+                return
             await asyncio.sleep(_FULL_WAIT)
         self.newest = made.point
         self.delivery.wake()

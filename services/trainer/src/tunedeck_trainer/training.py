@@ -3,8 +3,10 @@
 import asyncio
 import shutil
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
 
@@ -39,6 +41,12 @@ log = structlog.get_logger()
 _SETTLE_POLL = 0.05
 _LAST_WORDS = 10
 
+Done = TypeVar("Done")
+
+
+class CalledOff(Exception):
+    """What was under way before the training began is not wanted any more."""
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -66,13 +74,17 @@ class Training:
         self._end: Finished | Failed | Stopped | CheckpointRefused | None = None
         self._wanted = Wanted.RUN
         self._cancelled_at: float | None = None
+        self._called_off = asyncio.Event()
+        self._is_stopping = False
 
     async def to_the_end(self) -> Ended:
         """Train; what the child has written of its state is registered before this returns."""
         try:
             rows_file = self._folder / "rows.jsonl"
-            await rows.download(self._run.dataset, self._around.blobs, rows_file)
+            await self._unless_called_off(rows.download(self._run.dataset, self._around.blobs, rows_file))
             ended = await self._trained(rows_file)
+        except CalledOff:
+            ended = Ended(self._outcome_wanted())
         except RunFailed as error:
             self._telling.line("error", str(error))
             return Ended(Outcome.FAILED, failure=failures.of_exception(error))
@@ -84,13 +96,25 @@ class Training:
 
     async def heed(self, wanted: Wanted) -> None:
         """Pass on what a person wants; the child heeds it at its next step boundary."""
-        if wanted is self._wanted:
+        if self._is_stopping and wanted is Wanted.RUN:
+            wanted = Wanted.PAUSE
+        if wanted is self._wanted or self._wanted is Wanted.CANCEL:
             return
         self._wanted = wanted
+        if wanted is Wanted.RUN:
+            self._called_off.clear()
+        else:
+            self._called_off.set()
         if wanted is Wanted.CANCEL:
             self._cancelled_at = time.monotonic()
+            self._telling.is_called_off = True
         if self._process is not None:
             await self._process.command(wanted)
+
+    async def stop(self) -> None:
+        """The service stops: leave the run where another trainer can go on, unless it is cancelled."""
+        self._is_stopping = True
+        await self.heed(Wanted.PAUSE)
 
     def look(self) -> None:
         """Note the child's memory, and end it if it has not heeded a cancel for too long."""
@@ -108,10 +132,8 @@ class Training:
 
     async def _trained(self, rows_file: Path) -> Ended:
         for checkpoint in (*self._run.checkpoints, None):
-            if self._wanted is not Wanted.RUN:
-                return Ended(Outcome.CANCELLED if self._wanted is Wanted.CANCEL else Outcome.PAUSED)
             try:
-                resume = await self._fetched(checkpoint)
+                resume = await self._unless_called_off(self._fetched(checkpoint))
             except TornCheckpoint as error:
                 self._tell_refused(checkpoint, str(error))
                 continue
@@ -119,6 +141,22 @@ class Training:
             if ended is not None:
                 return ended
         raise AssertionError("A run that begins at its start refuses no checkpoint.")
+
+    async def _unless_called_off(self, work: Coroutine[Any, Any, Done]) -> Done:
+        """What the work gives; it may wait for a store that is away, and a person is not to wait with it."""
+        tasks = asyncio.create_task(work), asyncio.create_task(self._called_off.wait())
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if self._called_off.is_set():
+                raise CalledOff
+            return tasks[0].result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _outcome_wanted(self) -> Outcome:
+        return Outcome.CANCELLED if self._wanted is Wanted.CANCEL else Outcome.PAUSED
 
     async def _fetched(self, checkpoint: Checkpoint | None) -> Path | None:
         if checkpoint is None:
@@ -157,12 +195,13 @@ class Training:
         return Ended(Outcome.LOST if found is None else Outcome.FAILED, failure=found)
 
     async def _listened(self, rows_file: Path, checkpoint: Checkpoint | None, resume: Path | None) -> int:
+        devices = self._around.devices_for(self._run.device)
         spec = Spec(
             run=self._run,
             models_dir=self._settings.models_dir.resolve(),
             rows_file=rows_file,
-            device=self._around.device,
-            devices=list(self._around.devices),
+            device=devices[0],
+            devices=list(devices),
             threads=self._settings.torch_threads,
             resume=resume,
             checkpoint_seconds=self._settings.checkpoint_seconds,

@@ -17,6 +17,13 @@ def is_loopback(host: str) -> bool:
     return host in LOOPBACK_NAMES
 
 
+def answered_names(host: str, allowed: Collection[str]) -> Collection[str] | None:
+    """The names that a gateway which listens on `host` answers under; None for any."""
+    if not is_loopback(host) and (not allowed or "*" in allowed):
+        return None
+    return LOOPBACK_NAMES | set(allowed)
+
+
 class Origins:
     """The rules of one gateway.
 

@@ -31,6 +31,11 @@ def overdue() -> Document:
     return {"deadline": {"$type": "date"}, "$expr": {"$lte": ["$deadline", "$$NOW"]}}
 
 
+def rested() -> Document:
+    """What the job died of may last: a job that was lost again and again rests before its next attempt."""
+    return {"$or": [{"not_before": None}, {"$expr": {"$lte": ["$not_before", "$$NOW"]}}]}
+
+
 def lease_over() -> Document:
     """The lease ran out, by MongoDB's clock."""
     return {"lease.until": {"$type": "date"}, "$expr": {"$lt": ["$lease.until", "$$NOW"]}}
@@ -79,6 +84,7 @@ _CONDITIONS: dict[Guard, Callable[[Facts], Document]] = {
     Guard.WANTS_CANCEL: _wants(Wanted.CANCEL),
     Guard.NOT_CANCELLED: _wants(Wanted.RUN, Wanted.PAUSE),
     Guard.DEVICE: _device,
+    Guard.RESTED: lambda _: rested(),
     Guard.IN_TIME: lambda _: in_time(),
     Guard.OVERDUE: lambda _: overdue(),
     Guard.ATTEMPTS_LEFT: _attempts_left,

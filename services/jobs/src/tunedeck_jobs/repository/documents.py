@@ -33,6 +33,7 @@ _LATER: Document = {
     "newest_step": 0,
     "resume_step": 0,
     "lost": 0,
+    "not_before": None,
     "log": [],
     "released": [],
     "predicted": None,

@@ -13,7 +13,7 @@ from pymongo.errors import DuplicateKeyError
 from tunedeck_chassis.mongo import Client, Document
 from tunedeck_contracts.checkpoints import Checkpoint
 from tunedeck_contracts.events import JobEvent
-from tunedeck_contracts.jobs import CURRENT, Job, Status
+from tunedeck_contracts.jobs import CURRENT, Job, Status, Wanted
 from tunedeck_contracts.runs import Beat, Claim, Report
 from tunedeck_contracts.training import LogLine
 from tunedeck_jobs.lifecycle import Change, Facts, Guard
@@ -152,13 +152,16 @@ class JobRepository:
         return _record(document)
 
     async def beat(self, beat: Beat, lease_seconds: float) -> JobRecord | None:
-        """Renew the lease and keep the newest point; None of a job that is lost, or past its deadline."""
+        """Renew the lease and keep the newest point; None of a job that is lost, or past its deadline.
+
+        A cancel that was wanted before the deadline is carried out after it.
+        """
         document = await self._jobs.find_one_and_update(
             {
                 "_id": beat.job_uid,
                 "fence": beat.fence,
                 "status": Status.RUNNING.value,
-                **conditions.in_time(),
+                "$or": [conditions.in_time(), {"wanted": Wanted.CANCEL.value}],
             },
             [{"$set": {"lease.until": _from_now(lease_seconds), **documents.progress(beat)}}],
             projection=documents.READ,

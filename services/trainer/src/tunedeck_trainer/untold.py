@@ -1,0 +1,61 @@
+"""Points of runs that have ended which telemetry has not stored yet: they are delivered beside the next runs.
+
+The stream has most of them; but that it took them is not yet that they are stored.
+"""
+
+import asyncio
+import shutil
+import time
+from pathlib import Path
+
+import structlog
+
+from tunedeck_chassis.bus import Bus
+from tunedeck_trainer.delivery import Delivery
+from tunedeck_trainer.spool import Spool
+
+log = structlog.get_logger()
+
+FOLDER = "untold"
+LOOK_SECONDS = 5.0
+KEPT_SECONDS = 24 * 3600.0
+"""As long as the stream keeps a point."""
+
+
+def keep(spool: Path, work_dir: Path, job_uid: str, fence: int) -> None:
+    """Put the closed spool of a run aside, with what SQLite may have left beside it."""
+    folder = work_dir / FOLDER
+    folder.mkdir(exist_ok=True)
+    for file in sorted(spool.parent.glob(f"{spool.name}*"), reverse=True):
+        shutil.move(file, folder / f"{job_uid}.{fence}.db{file.name.removeprefix(spool.name)}")
+    log.warning("points_kept_for_later", job=job_uid, fence=fence)
+
+
+class Untold:
+    """Goes round the spools that were put aside until each is stored, also over restarts."""
+
+    def __init__(self, bus: Bus, work_dir: Path, source: str, turn_seconds: float) -> None:
+        self._bus = bus
+        self._folder = work_dir / FOLDER
+        self._source = source
+        self._turn_seconds = turn_seconds
+
+    async def run(self) -> None:
+        """Deliver until cancelled; one that makes no headway holds up the others for a turn."""
+        while True:
+            for file in sorted(self._folder.glob("*.db")):
+                if await self._is_delivered(file) or time.time() - file.stat().st_mtime > KEPT_SECONDS:
+                    file.unlink()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _is_delivered(self, file: Path) -> bool:
+        job_uid, fence = file.stem.rsplit(".", 1)
+        spool = Spool(file, 0)
+        delivery = Delivery(spool, self._bus, job_uid=job_uid, fence=int(fence), source=self._source)
+        working = asyncio.create_task(delivery.run())
+        try:
+            return await delivery.drained(self._turn_seconds)
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            spool.close()
