@@ -14,7 +14,9 @@ from scripts.write_licences import OWN, needed
 ROOT = Path(__file__).parents[2]
 SERVICES = ("gateway", "catalog", "jobs", "trainer", "telemetry")
 ROOMS = ("__main__.py", "app.py", "settings.py", "py.typed")
-SUBJECT = re.compile(r"""["'](?:rpc\.|dlq\.|job\.(?:start|event)\b|training\.(?:loss|resources|log|\*)\b|generation\.)""")
+SUBJECT = re.compile(
+    r"""["'](?:rpc\.|dlq\.|job\.(?:start|event)\b|training\.(?:loss|resources|log|\*)\b|generation\.)"""
+)
 TRAINING_LIBRARIES = {"torch", "transformers", "peft", "accelerate", "safetensors"}
 LONGEST_FILE = 300
 DISTRIBUTIONS = metadata.packages_distributions()
