@@ -59,7 +59,7 @@ def test_the_tuned_model_is_that_of_the_lowest_validation_loss(
     base = AutoModelForCausalLM.from_pretrained(models_dir / MODEL)
     tuned = PeftModel.from_pretrained(base, never_stopped.folder / "tuned")
     loss = validation_loss(tuned, models_dir, never_stopped.folder)
-    assert loss == pytest.approx(losses[best], rel=1e-4)
+    assert loss == pytest.approx(losses[best], rel=2e-5)
     assert f"after step {best}," in (never_stopped.folder / "tuned" / "README.md").read_text()
 
 

@@ -105,7 +105,7 @@ class Models:
         return ModelAdded(model=model, message=f"Successfully added '{model.name}' to your collection")
 
     async def resolve(self, model_id: str, wanted: str | None = None) -> ResolvedModel:
-        """Pin an id: the folder of that name if there is one, else the commit wanted, or the Hub's newest.
+        """Pin an id: the folder of that name if there is one, else the Hub's newest or the wanted commit.
 
         Raises:
             NotFound: it is in neither, or not at the wanted revision.
