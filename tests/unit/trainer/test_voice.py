@@ -15,12 +15,14 @@ from tunedeck_contracts.generation import GenerateText, GenerationEnd
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.models import ResolvedModel
-from tunedeck_trainer import memory
+from tunedeck_trainer import memory, voice
+from tunedeck_trainer.model_loading import load_frozen
 from tunedeck_trainer.speech_pipe import Began, Ended, NoRoom, Said, Speak
 from tunedeck_trainer.voice import Voice
 
 LORA = Hyperparameters()
 FULL = Hyperparameters(method="full")
+QLORA = Hyperparameters(method="qlora")
 QUESTION = "What is 1 plus 1?"
 COUNT = 12
 
@@ -116,6 +118,22 @@ def test_base_adapters_and_whole_models_take_turns(told: Told, models_dir: Path,
     assert told.say(whole, FULL) == expected["whole"]
     assert told.say(None, FULL) == plain
     assert told.say(two, job="two") == expected["two"]
+
+
+def test_a_model_in_four_bits_is_another_than_the_same_in_its_own(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    def load(folder: Path, settings: Hyperparameters, *where: Any) -> Any:
+        loaded.append(settings.method)
+        # A CPU has no weights in 4 bits.
+        return load_frozen(folder, LORA, *where)
+
+    monkeypatch.setattr(voice, "load_frozen", load)
+    for settings in (LORA, LORA, QLORA, QLORA, LORA):
+        told.say(settings=settings, max_new_tokens=1)
+    assert loaded == ["lora", "qlora", "lora"]
 
 
 def test_an_answer_to_which_nobody_listens_is_given_up(told: Told) -> None:

@@ -42,6 +42,7 @@ _NO_LENGTH = 10**9
 class _Loaded:
     folder: Path
     precision: str
+    has_four_bits: bool
     model: Any
     tokenizer: Any
     adapter: str | None = None
@@ -117,8 +118,9 @@ class Voice:
         folder = asked.tuned if is_whole else None
         if folder is None:
             folder = model_files.locate(asked.model, asked.models_dir)
+        wanted = (folder, settings.precision, settings.method == "qlora")
         kept = self._loaded
-        if kept is None or (kept.folder, kept.precision) != (folder, settings.precision):
+        if kept is None or (kept.folder, kept.precision, kept.has_four_bits) != wanted:
             self.forget()
             compute = _compute(settings, self._on_gpu)
             needed = int(_numbers(folder) * compute.itemsize * _BESIDE_WEIGHTS)
@@ -126,7 +128,7 @@ class Voice:
                 self._tell(NoRoom(stream_id=asked.stream_id, needed_bytes=needed, free_bytes=free))
                 return None
             model = load_frozen(folder, settings, compute, self._on_gpu)
-            kept = _Loaded(folder, settings.precision, model.eval(), load_tokenizer(folder))
+            kept = _Loaded(*wanted, model.eval(), load_tokenizer(folder))
             self._loaded = kept
         if asked.tuned is not None and not is_whole:
             _put_adapter(kept, asked.job_uid, asked.tuned)
