@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch.nn import functional
+from transformers import Gemma3Config, Gemma3ForConditionalGeneration, OPTConfig, OPTForCausalLM
 
 from tests.unit.trainer.child_runs import MODEL, write_rows
 from tests.unit.trainer.resume_runs import GPT2
@@ -47,7 +48,7 @@ def fast(plain: Any, sample: Batch) -> tuple[Any, token_loss.LossSum]:
     """A copy as the trainer has it, and its loss."""
     model = copy.deepcopy(plain)
     assert use_kernel(model) == 14
-    return model, token_loss.fastest_loss_sum(model, sample)
+    return model, token_loss.fastest_loss_sum(model, sample, sample)
 
 
 def losses(model: Any, loss_sum: token_loss.LossSum, batches: list[Batch]) -> list[float]:
@@ -117,12 +118,51 @@ def test_nothing_is_shared_where_it_would_change_the_training(
 ) -> None:
     model = copy.deepcopy(plain)
     changed(model.get_base_model())
-    assert token_loss.fastest_loss_sum(model, batches[0]) is token_loss.answer_loss_sum
+    assert token_loss.fastest_loss_sum(model, batches[0], batches[0]) is token_loss.answer_loss_sum
     assert model.config._attn_implementation != shared_prefix.ATTENTION
 
 
 def test_nothing_is_shared_in_a_model_with_dropout(gpt2_dir: Path) -> None:
     assert shared_prefix.attend_shared(load_model(gpt2_dir / GPT2, torch.float32)) is None
+
+
+def test_nothing_is_shared_where_only_a_configuration_knows_of_dropout() -> None:
+    sizes: dict[str, Any] = {"vocab_size": 50, "hidden_size": 16, "ffn_dim": 32, "word_embed_proj_dim": 16}
+    sizes |= {"num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 64}
+    for dropout in (0.1, 0.0):
+        model = OPTForCausalLM(OPTConfig(dropout=dropout, attention_dropout=0.0, **sizes))
+        assert not any(isinstance(one, torch.nn.Dropout) for one in model.modules())
+        assert shared_prefix.attend_shared(model) == (None if dropout else "sdpa")
+
+
+def test_nothing_is_shared_where_a_part_of_a_composite_model_has_a_window() -> None:
+    layer = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = layer | {"vocab_size": 50, "num_key_value_heads": 1, "head_dim": 8, "sliding_window": 16}
+    config = Gemma3Config(text_config=text, vision_config=layer | {"image_size": 28, "patch_size": 14})
+    assert not hasattr(config, "sliding_window")
+    assert shared_prefix.attend_shared(Gemma3ForConditionalGeneration(config)) is None
+
+
+def test_nothing_is_shared_beyond_the_cpu(plain: Any) -> None:
+    model = copy.deepcopy(plain.get_base_model())
+    assert shared_prefix.attend_shared(model) == "sdpa"
+    assert shared_prefix.attend_shared(model.to("meta")) is None
+
+
+def test_a_way_that_disagrees_on_the_longest_rows_is_not_taken(
+    plain: Any, batches: list[Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_width = sorted(batches, key=lambda batch: batch["input_ids"].shape[1])
+    shortest, longest = by_width[0], by_width[-1]
+    assert shortest["input_ids"].shape[1] < longest["input_ids"].shape[1]
+
+    def wrong_where_long(model: Any, inputs: Batch) -> torch.Tensor:
+        return token_loss.answer_loss_sum(model, inputs) * (1.01 if inputs is longest else 1.0)
+
+    monkeypatch.setattr(token_loss, "shared_loss_sum", wrong_where_long)
+    model = copy.deepcopy(plain)
+    assert token_loss.fastest_loss_sum(model, shortest, shortest) is wrong_where_long
+    assert token_loss.fastest_loss_sum(model, shortest, longest) is token_loss.answer_loss_sum
 
 
 def test_a_way_that_disagrees_is_not_taken(

@@ -62,9 +62,12 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
     def _chosen_loss(self) -> LossSum:
         # Two, that they can share what they begin with; the shortest, that they fit wherever anything does.
         rows = sorted([*self.train_dataset, *self.eval_dataset], key=lambda row: len(row["input_ids"]))
-        # Not shared among the processes: all choose by the same.
-        sample = self.data_collator(rows[:2], ranks=ALONE)
-        return fastest_loss_sum(self.model, self._prepare_inputs(sample))
+        shortest, longest = (
+            # Not shared among the processes: all choose by the same.
+            self._prepare_inputs(self.data_collator(sample, ranks=ALONE))
+            for sample in (rows[:2], rows[-2:])
+        )
+        return fastest_loss_sum(self.model, shortest, longest)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
         lengths = [len(row["input_ids"]) for row in self.train_dataset]

@@ -25,6 +25,9 @@ ATTENTION = "sdpa_of_shared_prefix"
 _WORTH = 0.05
 """The share of a batch's positions that has to be saved: below, the mask costs what they would."""
 
+_DROPOUT = ("dropout", "pdrop", "layerdrop")
+"""In the names of a configuration's probabilities."""
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -123,11 +126,13 @@ def attend_shared(model: Any) -> str | None:
     """Let a causal model's attention take packed sequences beside plain batches; the name of its former one.
 
     None, and nothing is changed, for a model with dropout, whose rows would no longer be independent, with
-    layers that do not look at all that went before, or whose attention is not transformers' `sdpa`.
+    layers that do not look at all that went before, or whose attention is not transformers' `sdpa`. Nor is
+    anything shared on a GPU: there, attention with a mask of its own and grouped heads may be computed with
+    memory quadratic in the tokens, and it is not measured.
     """
-    config = model.config
-    drops = any(isinstance(one, torch.nn.Dropout) and one.p > 0 for one in model.modules())
-    if drops or getattr(config, "attention_dropout", None) or getattr(config, "sliding_window", None):
+    # Of a model that also sees or hears, what its text goes through.
+    config = model.config.get_text_config()
+    if model.device.type != "cpu" or _drops(model, config) or getattr(config, "sliding_window", None):
         return None
     if set(getattr(config, "layer_types", None) or ()) - {"full_attention"}:
         return None
@@ -136,6 +141,14 @@ def attend_shared(model: Any) -> str | None:
         return None
     model.set_attn_implementation(ATTENTION)
     return former if config._attn_implementation == ATTENTION else None
+
+
+def _drops(model: Any, config: Any) -> bool:
+    """Whether some of what the model computes is left out at random, by its modules or its configuration."""
+    return any(isinstance(one, torch.nn.Dropout) and one.p > 0 for one in model.modules()) or any(
+        isinstance(value, int | float) and value > 0 and any(word in name for word in _DROPOUT)
+        for name, value in config.to_dict().items()
+    )
 
 
 AttentionInterface.register(ATTENTION, attention)

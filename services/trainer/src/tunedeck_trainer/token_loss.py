@@ -71,17 +71,22 @@ def _at_answers(causal: Any, hidden: torch.Tensor, labels: torch.Tensor) -> torc
     return head_loss_sum(causal.get_output_embeddings(), hidden[:, :-1][counted], targets[counted])
 
 
-def fastest_loss_sum(model: Any, inputs: dict[str, torch.Tensor]) -> LossSum:
+def fastest_loss_sum(
+    model: Any, shortest: dict[str, torch.Tensor], longest: dict[str, torch.Tensor]
+) -> LossSum:
     """The loss that saves the most of those that agree with the model's own on a sample of rows.
 
-    What is to be shared among rows is not seen to agree on a single one: take two at least.
+    What is to be shared among rows is not seen to agree on a single one: take two at least. It has to agree
+    on the longest rows too, with the loss that skips the questions.
     """
-    if not can_skip_questions(model, inputs):
+    if not can_skip_questions(model, shortest):
         return whole_loss_sum
     causal = _causal(model)
-    former = attend_shared(causal) if packed(inputs) is not None else None
+    former = attend_shared(causal) if packed(shortest) is not None else None
     if former is not None:
-        if agrees(shared_loss_sum, model, inputs):
+        if agree(shared_loss_sum, whole_loss_sum, model, shortest) and agree(
+            shared_loss_sum, answer_loss_sum, model, longest
+        ):
             return shared_loss_sum
         causal.set_attn_implementation(former)
     return answer_loss_sum
@@ -89,23 +94,23 @@ def fastest_loss_sum(model: Any, inputs: dict[str, torch.Tensor]) -> LossSum:
 
 def can_skip_questions(model: Any, inputs: dict[str, torch.Tensor]) -> bool:
     """Whether both ways agree on a sample: not for models that scale or cap their logits afterwards."""
-    return agrees(answer_loss_sum, model, inputs)
+    return agree(answer_loss_sum, whole_loss_sum, model, inputs)
 
 
-def agrees(loss_sum: LossSum, model: Any, inputs: dict[str, torch.Tensor]) -> bool:
-    """Whether a loss is that of the model's own forward on a sample."""
+def agree(quicker: LossSum, slower: LossSum, model: Any, inputs: dict[str, torch.Tensor]) -> bool:
+    """Whether two losses are the same on a sample."""
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            whole, other = whole_loss_sum(model, inputs).item(), loss_sum(model, inputs).item()
+            wanted, given = slower(model, inputs).item(), quicker(model, inputs).item()
     except (AttributeError, TypeError, NotImplementedError, RuntimeError):
-        # The model has no such parts, or takes other arguments: its own forward is the way that always is.
+        # The model has no such parts, or takes other arguments: the slower way is the one that always is.
         return False
     finally:
         model.train(was_training)
     tolerance = _AGREEMENT if model.dtype == torch.float32 else _AGREEMENT_OF_16_BITS
-    return bool(abs(whole - other) <= tolerance * max(1.0, abs(whole)))
+    return bool(abs(wanted - given) <= tolerance * max(1.0, abs(wanted)))
 
 
 def count_targets(inputs: dict[str, torch.Tensor]) -> int:
