@@ -28,8 +28,12 @@ def pytest_report_header() -> str:
     return f"TUNEDECK_CHAOS_SEED={SEED}"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """What `--dist loadgroup` keeps in one worker: a file's tests, and all that strike the same stack."""
+    """What `--dist loadgroup` keeps in one worker: a file's tests, and all that strike the same stack.
+
+    First, since xdist reads the groups in its own hook of this name.
+    """
     for item in items:
         file = item.nodeid.partition("::")[0]
         group = STRUCK_TOGETHER if file.startswith(STRUCK_TOGETHER) else file
