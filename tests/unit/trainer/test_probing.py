@@ -14,14 +14,15 @@ from tests.unit.trainer.probe_runs import Ran, ran
 from tests.unit.trainer.resume_runs import GPT2
 from tunedeck_contracts.estimates import BatchSplit, Probed
 from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_trainer import batch_splits, data, quoting
+from tunedeck_trainer import batch_splits, data, memory, quoting
 from tunedeck_trainer.energy import EnergyMeter
 from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.loop import Points, TokenTrainer
 from tunedeck_trainer.memory_use import MemoryUse
 from tunedeck_trainer.model_loading import prepare_model
 from tunedeck_trainer.pipe import FromChild, RunProbed, Spec, Wishes
-from tunedeck_trainer.probing import Probe
+from tunedeck_trainer.probing import Probe, measured
+from tunedeck_trainer.ranks import ALONE, Ranks
 from tunedeck_trainer.recipe import build_trainer, training_arguments
 from tunedeck_trainer.tokenizer_loading import load_tokenizer
 
@@ -37,8 +38,16 @@ def unsplit(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Ran:
 class InThisProcess:
     """A probe with the run's own parts; `faulty` stands before the loss."""
 
-    def __init__(self, folder: Path, models_dir: Path, settings: Hyperparameters, model: str = MODEL) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        models_dir: Path,
+        settings: Hyperparameters,
+        model: str = MODEL,
+        ranks: Ranks = ALONE,
+    ) -> None:
         self.settings = settings
+        self._ranks = ranks
         self.spec = Spec(
             run=a_run(settings, model), models_dir=models_dir, rows_file=folder / "rows.jsonl", device="cpu"
         )
@@ -58,7 +67,13 @@ class InThisProcess:
         )
         points = Points(self.told.append, threading.Event())
         trainer = build_trainer(
-            self.model, self._tokenizer, self._prepared, arguments, points, threading.Event()
+            self.model,
+            self._tokenizer,
+            self._prepared,
+            arguments,
+            points,
+            threading.Event(),
+            ranks=self._ranks,
         )
         computed = trainer.compute_loss
 
@@ -187,6 +202,30 @@ def test_every_smaller_split_has_the_same_rows_a_step_and_the_search_ends() -> N
                     assert following.micro_batch_size <= split.micro_batch_size // 2
                 split, seen = following, seen + 1
             assert seen <= 8
+
+
+@pytest.mark.parametrize(("size", "index"), [(5, 0), (5, 1), (1, 1)])
+def test_a_process_of_several_counts_what_it_computes(
+    tmp_path: Path, models_dir: Path, size: int, index: int
+) -> None:
+    settings = Hyperparameters(batch_size=size)
+    here = InThisProcess(tmp_path, models_dir, settings, ranks=Ranks(index, 2))
+    trainer = here.trainer_of(batch_splits.as_asked(settings))
+    computed, sizes = trainer.compute_loss, []
+
+    def compute_loss(model: Any, inputs: dict[str, torch.Tensor]) -> Any:
+        sizes.append(inputs["input_ids"].numel())
+        return computed(model, inputs)
+
+    trainer.compute_loss = compute_loss  # type: ignore[method-assign, assignment]
+    found = measured(trainer, MemoryUse(False, processes=2))
+    assert [found.longest.tokens, found.middle.tokens] == sizes[1:]
+
+
+def test_what_others_of_the_container_have_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda: 100 * MIB)
+    assert MemoryUse(False).free == 95 * MIB
+    assert MemoryUse(False, processes=2).free == 95 * MIB // 2
 
 
 def test_a_quote_counts_the_runs_own_rows() -> None:

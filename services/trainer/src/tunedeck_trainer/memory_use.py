@@ -5,10 +5,9 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import torch
 
-from tunedeck_trainer.memory import cgroup_limit
+from tunedeck_trainer import memory
 
 # The machine does other things too.
 _SHARE_OF_FREE = 0.95
@@ -17,10 +16,14 @@ _LIMITED = {resource.RLIMIT_DATA: "VmData", resource.RLIMIT_AS: "VmSize"}
 
 
 class MemoryUse:
-    """Of a CPU the process's resident memory, by the kernel; of a GPU what torch has reserved on it."""
+    """Of a CPU the process's resident memory, by the kernel; of a GPU what torch has reserved on it.
 
-    def __init__(self, on_gpu: bool) -> None:
+    `processes`: how many of the run share the machine's memory; each has its own GPU.
+    """
+
+    def __init__(self, on_gpu: bool, processes: int = 1) -> None:
         self._on_gpu = on_gpu
+        self._processes = processes
 
     @property
     def free(self) -> int:
@@ -28,8 +31,8 @@ class MemoryUse:
         if self._on_gpu:
             cached = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
             return int(torch.cuda.mem_get_info()[0] + cached)
-        here = min(psutil.virtual_memory().available, cgroup_limit() - taken("VmRSS"))
-        return max(0, min([int(_SHARE_OF_FREE * here), *_left_by_limits()]))
+        share = int(_SHARE_OF_FREE * memory.free_bytes() / self._processes)
+        return max(0, min([share, *_left_by_limits()]))
 
     @property
     def available(self) -> int:

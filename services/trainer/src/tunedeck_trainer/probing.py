@@ -171,7 +171,9 @@ def _pass(trainer: TokenTrainer, optimizer: torch.optim.Optimizer, rows: Sequenc
     # Zero times what is not finite is not zero: then the weights would change.
     if math.isfinite(norm.item()):
         optimizer.step()
-    tokens = len(rows) * max(len(row["input_ids"]) for row in rows)
+    # Of a run's several processes each computes its share, and pads it to its own longest row.
+    own = trainer.ranks.share(list(rows)) or rows[:1]
+    tokens = len(own) * max(len(row["input_ids"]) for row in own)
     return Pass(tokens, forward, backward, clock.lap())
 
 

@@ -100,7 +100,7 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
             model, tokenizer, prepared, arguments, points, wishes.cancelled, checkpoints, ranks
         )
 
-    memory, energy = MemoryUse(on_gpu), EnergyMeter(*(spec.devices or [spec.device]))
+    memory, energy = MemoryUse(on_gpu, ranks.count), EnergyMeter(*(spec.devices or [spec.device]))
     trainer = Probe(trainer_of, memory, energy, wishes).fitted(spec, tell, lambda: points.seconds)
     _stop_if(wishes, ranks)
     memory.forget_peak()
