@@ -90,6 +90,9 @@ def test_who_may_not_write_is_told_so_with_what_to_do(hub: HubServer, trainer: T
     without = trainer.push("sums", HF_TOKEN="")
     assert (without["state"], without["problem"]) == ("failed", "no_token")
     assert "HF_TOKEN" in without["hint"]
+    for no_token in ("hf_secret\x0bmore", "hf_secret more", "hf_secret\u2026"):
+        told = trainer.push("sums", HF_TOKEN=no_token)
+        assert (told["problem"], "secret" in json.dumps(told)) == ("no_token", False)
     for refused in (trainer.push("sums", HF_TOKEN="hf_unknown"), trainer.push("acme/sums")):
         assert (refused["state"], refused["problem"]) == ("failed", "refused")
         assert refused["detail"].startswith("The Hub answered with 40")

@@ -101,6 +101,13 @@ def test_a_gated_model_is_downloaded_with_a_token_that_opens_it(hub: HubServer, 
     assert "folder" in trainer.locate(model.id, model.main, HF_TOKEN=ACCEPTED_TOKEN)
 
 
+def test_a_token_that_no_header_takes_is_not_told(hub: HubServer, trainer: Trainer) -> None:
+    model = hub.add("gated/again", model_files(), gated=True)
+    refused = trainer.locate(model.id, model.main, HF_TOKEN="hf_secret\x0bmore")
+    assert refused["code"] == "gated_model"
+    assert "secret" not in json.dumps(refused)
+
+
 def test_models_that_cannot_be_used(hub: HubServer, trainer: Trainer) -> None:
     hub.add("own/code", model_files(auto_map={"AutoModel": "modeling_own.Own"}))
     hub.add("own/list", {**model_files(), "config.json": b"[]"})

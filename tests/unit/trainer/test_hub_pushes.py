@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tunedeck_contracts.model_saving import (
     PushWork,
     StoredArtifact,
 )
+from tunedeck_trainer import hub_upload
 from tunedeck_trainer.hub_pushes import HubPushes, token_problem
 
 CARD = b"# A model"
@@ -83,6 +85,20 @@ async def test_a_push_that_takes_too_long_is_ended(place: Place, monkeypatch: py
     assert push.hint is not None and "TUNEDECK_PUSH_SECONDS" in push.hint
 
 
+async def test_a_push_that_breaks_in_a_way_of_its_own_is_told_and_ends_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: str) -> None:
+        raise ValueError("embedded null byte")
+
+    monkeypatch.setattr(place.blobs, "read", broken)
+    push = await told(place, monkeypatch)
+    assert (push.problem, push.detail) == (
+        PushProblem.UNKNOWN,
+        "The push failed for a reason of the trainer's own; its log has it.",
+    )
+
+
 async def test_the_process_that_sends_is_asked_for_files_that_are_whole(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,5 +111,20 @@ def test_a_missing_token_is_known_before(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("HF_TOKEN", "")
     problem = token_problem()
     assert problem is not None and "has no HF_TOKEN" in problem
+    monkeypatch.setenv("HF_TOKEN", "hf_1\x01")
+    problem = token_problem()
+    assert problem is not None and "characters that no token has" in problem
     monkeypatch.setenv("HF_TOKEN", "hf_1")
     assert token_problem() is None
+
+
+def test_what_is_told_of_a_push_never_has_the_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: object) -> HubPush:
+        raise ValueError("Illegal header: Bearer hf_secret")
+
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setattr(hub_upload, "_sent", refuse)
+    push = hub_upload.pushed(
+        hub_upload.Upload(folder=tmp_path, repository="sums", public=False, summary="A model")
+    )
+    assert push.detail == "The Hub's client gave up: Illegal header: Bearer HF_TOKEN"

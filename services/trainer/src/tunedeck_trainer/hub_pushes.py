@@ -23,7 +23,7 @@ from tunedeck_contracts.model_saving import (
     StoredArtifact,
 )
 from tunedeck_trainer.hub_upload import Upload, failed
-from tunedeck_trainer.process import hub_token
+from tunedeck_trainer.process import hub_token, is_sendable
 from tunedeck_trainer.side_process import SideProcesses
 from tunedeck_trainer.surroundings import Surroundings
 
@@ -37,10 +37,12 @@ _SPARE_SECONDS = 60.0
 
 def token_problem() -> str | None:
     """Why a push from here cannot succeed, as far as that is known before."""
-    if hub_token():
+    token = hub_token()
+    if token and is_sendable(token):
         return None
+    what = "trainer's HF_TOKEN has characters that no token has" if token else "trainer has no HF_TOKEN"
     return (
-        "pushToHub: this trainer has no HF_TOKEN, so the files cannot be sent to the Hub when training ends. "
+        f"pushToHub: this {what}, so the files cannot be sent to the Hub when training ends. "
         "Set it for the trainer; until then POST /api/jobs/{uid}/push sends them later."
     )
 
@@ -101,6 +103,11 @@ class HubPushes:
             return failed(asked, PushProblem.UNKNOWN, error.detail)
         except OSError as error:
             sentence = f"The trainer could not write the files that it was to send: {error}"
+            return failed(asked, PushProblem.UNKNOWN, sentence)
+        except Exception as error:
+            # It would end the trainer, and the run that it has.
+            log.error("hub_push_failed", to=asked.repository, exc_info=error)
+            sentence = "The push failed for a reason of the trainer's own; its log has it."
             return failed(asked, PushProblem.UNKNOWN, sentence)
 
     async def _fetch(self, file: StoredArtifact, target: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from tunedeck_contracts.message import Message
 from tunedeck_contracts.model_saving import PUSH_HINTS, HubPush, PushProblem, PushState
 from tunedeck_trainer import side_answer
-from tunedeck_trainer.process import hub_token
+from tunedeck_trainer.process import hub_token, is_sendable
 
 
 class Upload(Message):
@@ -44,6 +44,9 @@ def pushed(asked: Upload) -> HubPush:
     token = hub_token()
     if not token:
         sentence = "This trainer has no HF_TOKEN, so the Hub takes nothing from it."
+        return failed(asked, PushProblem.NO_TOKEN, sentence)
+    if not is_sendable(token):
+        sentence = "This trainer's HF_TOKEN has characters that no token has, so it was not sent to the Hub."
         return failed(asked, PushProblem.NO_TOKEN, sentence)
     from httpx2 import HTTPError
     from huggingface_hub import HfApi, constants
@@ -100,9 +103,11 @@ def _check_visibility(api: Any, repository: str, public: bool) -> None:
 
 
 def _said(error: Exception) -> str:
-    """huggingface_hub writes paragraphs: in one line, and not all of a page."""
+    """huggingface_hub writes paragraphs: in one line, not all of a page, and never with the token."""
     causes = [str(one) or type(one).__name__ for one in (error, error.__cause__) if one is not None]
-    return " ".join(" ".join(causes).split())[:500]
+    said = " ".join(" ".join(causes).split())
+    token = hub_token()
+    return (said.replace(token, "HF_TOKEN") if token else said)[:500]
 
 
 if __name__ == "__main__":

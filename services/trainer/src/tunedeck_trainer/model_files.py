@@ -18,6 +18,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.models import ResolvedModel
 from tunedeck_trainer.failures import RunFailed
+from tunedeck_trainer.process import hub_token, is_sendable
 
 # Weights as safetensors alone: a pickle runs code when it is loaded.
 WANTED_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "README.md"]
@@ -82,6 +83,8 @@ def _downloaded(model: ResolvedModel, wanted: list[str]) -> Path:
             revision=model.revision,
             allow_patterns=wanted,
             ignore_patterns=UNWANTED_FILES,
+            # None: huggingface_hub takes the one that it finds.
+            token=None if is_sendable(hub_token()) else False,
         )
     except GatedRepoError as error:
         sentence = (

@@ -162,6 +162,11 @@ def hub_token() -> str:
     return os.environ.get("HF_TOKEN", "").strip()
 
 
+def is_sendable(token: str) -> bool:
+    """Whether a request's header takes it. The complaint about another would show it."""
+    return token.isascii() and token.isprintable() and " " not in token
+
+
 def _leads_to_a_service(name: str, value: str) -> bool:
     return (
         name.startswith("TUNEDECK_")
