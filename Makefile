@@ -14,7 +14,7 @@ up: setup         ## Run the whole stack until Ctrl-C
 	@exec $(BIN)/tunedeck up
 
 test: setup       ## Every test, in two processes: much of the time is waiting for what others do
-	@exec $(BIN)/python -m pytest tests -n 2 --dist loadgroup --no-loadscope-reorder
+	@exec $(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup      ## Lint, format, types, import rules, schemas and documents
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """The real servers that connected tests use, one of each a worker, and the whole stack."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,24 +20,9 @@ TINY_MODEL = "local/tiny"
 HUB_MODEL = "hub-only/tiny-gpt2"
 
 
-STRUCK_TOGETHER = "tests/chaos/"
-
-
 def pytest_report_header() -> str:
     """How to have the same strikes again."""
     return f"TUNEDECK_CHAOS_SEED={SEED}"
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """What `--dist loadgroup` keeps in one worker: a file's tests, and all that strike the same stack.
-
-    First, since xdist reads the groups in its own hook of this name.
-    """
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        group = STRUCK_TOGETHER if file.startswith(STRUCK_TOGETHER) else file
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
