@@ -1,10 +1,12 @@
 """A run on two devices, here two processes on the CPU over gloo, is the run of one with the whole batch."""
 
 import asyncio
+import json
+import multiprocessing
 import os
 import signal
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +22,15 @@ from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Wanted
 from tunedeck_contracts.runs import Outcome
 from tunedeck_contracts.training import LossPoint
-from tunedeck_trainer.pipe import CheckpointWritten, Command, Finished, FromChild, PointMade, Stopped
+from tunedeck_trainer.pipe import (
+    MEETING_FILE,
+    CheckpointWritten,
+    Command,
+    Finished,
+    FromChild,
+    PointMade,
+    Stopped,
+)
 from tunedeck_trainer.ranks import InStep, Ranks
 from tunedeck_trainer.supervision import Supervision
 
@@ -45,6 +55,7 @@ SETTINGS = Hyperparameters(
 class Run:
     folder: Path
     told: list[FromChild]
+    listening_at: set[str] = field(default_factory=set)
 
     @property
     def points(self) -> list[LossPoint]:
@@ -67,7 +78,18 @@ def on_two(
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Run:
-    return on_two(tmp_path_factory.mktemp("two") / "run", models_dir)
+    """What the run has told, and the addresses at which its processes listen while they train."""
+    found: set[str] = set()
+
+    def look(message: FromChild, child: subprocess.Popen[bytes]) -> None:
+        if isinstance(message, PointMade):
+            launcher = psutil.Process(child.pid)
+            for one in (launcher, *launcher.children()):
+                open_ones = one.net_connections(kind="inet")
+                found.update(each.laddr.ip for each in open_ones if each.status == psutil.CONN_LISTEN)
+
+    run = on_two(tmp_path_factory.mktemp("two") / "run", models_dir, look)
+    return replace(run, listening_at=found)
 
 
 def test_two_processes_train_as_one_with_twice_the_batch(two: Run, models_dir: Path, tmp_path: Path) -> None:
@@ -90,6 +112,34 @@ def test_the_first_process_alone_writes(two: Run) -> None:
     written = [message.step for message in two.told if isinstance(message, CheckpointWritten)]
     assert written == list(range(1, STEPS))
     assert [one.name for one in (two.folder / "process-1").rglob("*") if one.is_file()] == ["points.jsonl"]
+
+
+def test_the_processes_are_reached_from_this_machine_alone(two: Run) -> None:
+    assert two.listening_at == {"127.0.0.1"}
+
+
+def sum_one_gradient_each(index: int, folder: Path) -> None:
+    os.environ |= {"RANK": str(index), "WORLD_SIZE": "2", MEETING_FILE: str(folder / "meeting")}
+    os.environ |= {"GLOO_SOCKET_IFNAME": "lo"}
+    ranks = Ranks.joined(on_gpu=False)
+    layers = torch.nn.ModuleList(torch.nn.Linear(1, 1, bias=False) for _ in range(3))
+    layers[index].weight.grad = torch.full((1, 1), index + 1.0)
+    ranks.sum_gradients(layers)
+    ranks.part()
+    sums = [one.grad.item() if one.grad is not None else None for one in layers.parameters()]
+    (folder / str(index)).write_text(json.dumps(sums))
+
+
+def test_a_weight_that_one_process_alone_has_a_gradient_of_gets_it_in_both(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    both = [context.Process(target=sum_one_gradient_each, args=(index, tmp_path)) for index in (0, 1)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join(300)
+        assert one.exitcode == 0
+    # What no process has a gradient of has none either: an optimizer leaves it alone.
+    assert [json.loads((tmp_path / name).read_text()) for name in ("0", "1")] == [[1.0, 2.0, None]] * 2
 
 
 def test_a_pause_reaches_both_at_one_step_and_the_run_goes_on_bit_for_bit(

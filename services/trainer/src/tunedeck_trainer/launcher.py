@@ -2,7 +2,8 @@
 `python -m tunedeck_trainer.launcher <processes> <run folder> <descriptor>`.
 
 torch's launcher of `torchrun` does it: it ends all when one has ended badly. All of them end with this
-process.
+process. They meet by files in the run's folder: a store of torch's over TCP would listen on every interface,
+and what anyone puts there is unpickled.
 """
 
 import contextlib
@@ -10,9 +11,12 @@ import logging
 import os
 import signal
 import sys
+from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from tunedeck_trainer.pipe import MEETING_FILE
 
 
 def main() -> int:
@@ -23,13 +27,16 @@ def main() -> int:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     # They are all on this host, whatever its name leads to.
     os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+    # torch's launcher itself would open a store over TCP for them.
+    os.environ |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", MEETING_FILE: str(Path(folder) / "meeting")}
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
         run_id="run",
         rdzv_backend="c10d",
-        rdzv_endpoint="127.0.0.1:0",
+        rdzv_endpoint=str(Path(folder) / "rendezvous"),
+        rdzv_configs={"store_type": "file"},
         local_addr="127.0.0.1",
         max_restarts=0,
         # Each sees its own GPU alone.

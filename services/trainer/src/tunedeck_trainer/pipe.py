@@ -22,6 +22,9 @@ SPEC_FILE = "spec.json"
 TUNED_FOLDER = "tuned"
 CHECKPOINTS_FOLDER = "checkpoints"
 
+MEETING_FILE = "TUNEDECK_MEETING_FILE"
+"""The variable with the path of the file by which the processes of one run find each other."""
+
 
 class Spec(Message):
     """What the child is to train, written to `spec.json` in its run's folder."""

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -18,11 +19,14 @@ from torch import distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tunedeck_trainer.failures import PeerLost
-from tunedeck_trainer.pipe import Wishes
+from tunedeck_trainer.pipe import MEETING_FILE, Wishes
 
 Item = TypeVar("Item")
 
 _LAUNCHERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+
+# All wait while the first writes a checkpoint to a slow disk. One that has ended ends the others at once.
+_PATIENCE = timedelta(hours=12)
 
 
 class Ranks:
@@ -44,7 +48,13 @@ class Ranks:
             return cls()
         ranks = cls(int(os.environ["RANK"]), count)
         with _peers():
-            distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+            distributed.init_process_group(
+                "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+                store=distributed.FileStore(os.environ[MEETING_FILE], count),
+                rank=ranks.index,
+                world_size=count,
+                timeout=_PATIENCE,
+            )
         # It warns that DistributedDataParallel is not used.
         logging.getLogger("transformers.training_args").setLevel(logging.ERROR)
         for name in _LAUNCHERS:
@@ -88,10 +98,18 @@ class Ranks:
         return tensor
 
     def sum_gradients(self, model: Any) -> None:
-        """Give each weight that is trained the sum of its gradients in all processes."""
+        """Give each weight that is trained the sum of its gradients in all processes.
+
+        Not in each has each weight one; a weight that has none in any keeps none, as in one process.
+        """
         if self.count == 1:
             return
-        gradients = [one.grad for one in model.parameters() if one.grad is not None]
+        trained = [one for one in model.parameters() if one.requires_grad]
+        having = self.summed(torch.tensor([one.grad is not None for one in trained], dtype=torch.int32))
+        for one, processes in zip(trained, having.tolist(), strict=True):
+            if processes and one.grad is None:
+                one.grad = torch.zeros_like(one)
+        gradients = [one.grad for one in trained if one.grad is not None]
         with _peers():
             for waiting in [distributed.all_reduce(one, async_op=True) for one in gradients]:
                 waiting.wait()
