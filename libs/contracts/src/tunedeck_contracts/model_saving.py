@@ -4,7 +4,7 @@ import re
 from enum import StrEnum
 from typing import Self
 
-from pydantic import Field, StrictBool, model_validator
+from pydantic import Field, StrictBool, field_validator, model_validator
 
 from tunedeck_contracts.message import CamelMessage, Message, Timestamp
 
@@ -66,6 +66,14 @@ class StoredArtifact(Artifact):
     """An artifact as the trainer reports it, with where its bytes are."""
 
     blob_id: str
+
+    @field_validator("path")
+    @classmethod
+    def _is_below_the_folder(cls, path: str) -> str:
+        parts = path.split("/")
+        if "\0" in path or any(part in ("", ".", "..") for part in parts):
+            raise ValueError(f"{path!r} is no path of a file below a tuned model's folder.")
+        return path
 
 
 class GetArtifact(Message):
