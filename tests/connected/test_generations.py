@@ -170,6 +170,24 @@ async def test_who_asks_while_a_run_trains_waits_its_turn_and_is_told_its_place(
             assert event.type is GenerationEventType.TOKEN or event.queued is not None
 
 
+async def test_a_look_at_the_line_that_breaks_once_is_not_the_last(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [RuntimeError("once")]
+
+    def look() -> None:
+        if left:
+            raise left.pop()
+
+    monkeypatch.setattr(trainer.generations._speaker, "look", look)
+    async with trainer.around.turn.training():
+        heard = await trainer.ask()
+        async with asyncio.timeout(SECONDS):
+            while (await heard.next()).type is not GenerationEventType.ALIVE:
+                pass
+    assert not left
+
+
 async def test_a_run_that_begins_ends_the_answer_that_is_being_made(trainer: Trainer) -> None:
     heard = await trainer.ask(max_new_tokens=480)
     assert (await told(heard)).token is not None

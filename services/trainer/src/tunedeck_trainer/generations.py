@@ -220,18 +220,28 @@ class Generations:
                 await request.queued(QueuePosition(position=place, waits_for="requests"))
 
     async def _keep_told(self) -> None:
-        """Show that this trainer lives, and drop from the line who is gone or has waited too long."""
+        """Look after the line now and then; what breaks once is tried again the next time."""
         while True:
             await asyncio.sleep(ALIVE_SECONDS)
-            self._speaker.look()
-            for request in [*([self._speaking] if self._speaking else []), *self._line]:
-                await request.stream.alive()
-            longest = time.monotonic() - self._settings.generation_wait_seconds
-            gone = [one for one in self._line if one.stream.unheard.is_set() or one.since < longest]
-            for request in gone:
-                self._line.remove(request)
-                if not request.stream.unheard.is_set():
-                    await request.stream.error(self._waited_too_long())
-                await request.stream.close()
-            if gone:
-                await self._tell_positions()
+            try:
+                await self._look_after_line()
+            except Exception as error:
+                log.error("generation_line_not_told", exc_info=error)
+
+    async def _look_after_line(self) -> None:
+        """Show that this trainer lives, and drop from the line who is gone or has waited too long."""
+        self._speaker.look()
+        for request in [*([self._speaking] if self._speaking else []), *self._line]:
+            await request.stream.alive()
+        longest = time.monotonic() - self._settings.generation_wait_seconds
+        gone = [one for one in self._line if one.stream.unheard.is_set() or one.since < longest]
+        for request in gone:
+            # Its turn may have come while others were told.
+            if request not in self._line:
+                continue
+            self._line.remove(request)
+            if not request.stream.unheard.is_set():
+                await request.stream.error(self._waited_too_long())
+            await request.stream.close()
+        if gone:
+            await self._tell_positions()
