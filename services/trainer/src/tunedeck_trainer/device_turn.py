@@ -5,22 +5,18 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 
-async def _nothing() -> None:
-    """Has no device to give."""
-
-
 class DeviceTurn:
     """One training run at a time. What uses the device between runs leaves it before one begins."""
 
     def __init__(self) -> None:
         self.is_training = False
-        self._give_way: Callable[[], Awaitable[None]] = _nothing
+        self._give_way: list[Callable[[], Awaitable[None]]] = []
         self._free = asyncio.Event()
         self._free.set()
 
     def before_training(self, give_way: Callable[[], Awaitable[None]]) -> None:
         """What is called, and waited for, before a run begins."""
-        self._give_way = give_way
+        self._give_way.append(give_way)
 
     @contextlib.asynccontextmanager
     async def training(self) -> AsyncIterator[None]:
@@ -28,7 +24,8 @@ class DeviceTurn:
         self.is_training = True
         self._free.clear()
         try:
-            await self._give_way()
+            for give_way in self._give_way:
+                await give_way()
             yield
         finally:
             self.is_training = False

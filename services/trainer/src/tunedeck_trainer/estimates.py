@@ -19,7 +19,11 @@ _SECONDS = rpc.BESIDE_TRAINING - 5.0
 
 
 class Estimates:
-    """One at a time, so that many that ask do not fill the disk with rows."""
+    """One at a time, so that many that ask do not fill the disk with rows.
+
+    On a GPU there is none while a run trains, and one that is made ends when a run begins: the run needs the
+    memory. On a CPU the machine ends an estimate's process before any other when memory is short.
+    """
 
     def __init__(self, around: Surroundings, processes: SideProcesses, seconds: float = _SECONDS) -> None:
         self._around = around
@@ -29,6 +33,9 @@ class Estimates:
         self._folder = around.settings.work_dir.resolve() / "estimates"
         # What a former process of this trainer was killed over.
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._is_on_gpu = around.device.startswith("cuda")
+        self._measuring: asyncio.Task[Estimate] | None = None
+        around.turn.before_training(self._give_way)
 
     async def of_new_job(self, asked: EstimateJob) -> Estimate:
         """What such a job would take on this trainer.
@@ -36,7 +43,8 @@ class Estimates:
         Raises:
             ValidationFailed: a hyperparameter is out of bounds.
             Conflict: its model or dataset is not known, or cannot be trained as it is.
-            Unavailable: the jobs service, the rows or the Hub cannot be reached, or it took too long.
+            Unavailable: the jobs service, the rows or the Hub cannot be reached, or it took too long;
+                or a run has the GPU.
         """
         try:
             async with asyncio.timeout(self._seconds):
@@ -61,4 +69,32 @@ class Estimates:
                 threads=around.settings.torch_threads,
                 processes=len(around.devices_for(None)),
             )
-            return await self._processes.ask(MODULE, question, Estimate, around.device)
+            return await self._measured(question)
+
+    async def _measured(self, question: EstimateQuestion) -> Estimate:
+        if self._is_on_gpu and self._around.turn.is_training:
+            raise _no_gpu()
+        asking = asyncio.create_task(self._processes.ask(MODULE, question, Estimate, self._around.device))
+        self._measuring = asking
+        try:
+            return await asking
+        except asyncio.CancelledError:
+            if self._measuring is asking:
+                raise
+            raise _no_gpu() from None
+        finally:
+            self._measuring = None
+
+    async def _give_way(self) -> None:
+        """A run begins: on a GPU the process that measures is gone before it does."""
+        asking = self._measuring
+        if self._is_on_gpu and asking is not None:
+            self._measuring = None
+            asking.cancel()
+            await asyncio.wait([asking])
+
+
+def _no_gpu() -> Unavailable:
+    return Unavailable(
+        "A training run has the GPU, and an estimate measures on it; ask again when the run is over."
+    )

@@ -1,0 +1,75 @@
+"""Estimates beside runs: on a GPU they give way."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.unit.trainer.place import Place
+from tunedeck_contracts.errors import Unavailable
+from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_contracts.jobs import RequestedConfiguration, Status
+from tunedeck_contracts.plans import EstimateJob, Plan
+from tunedeck_trainer.estimates import Estimates
+
+ASKED = EstimateJob.model_construct(configuration=RequestedConfiguration.model_construct())
+
+
+class Measuring:
+    """A process that measures for ever."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.is_gone = False
+
+    async def ask(self, *_: object) -> Any:
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.is_gone = True
+
+
+def estimates(place: Place, device: str, measuring: Any) -> Estimates:
+    run = place.run(Hyperparameters())
+    plan = Plan(
+        job_uid="",
+        model=run.model,
+        dataset=run.dataset,
+        hyperparameters=run.hyperparameters,
+        status=Status.CREATED,
+    )
+
+    async def request(*_: object) -> Any:
+        return plan
+
+    place.bus.request = request  # type: ignore[method-assign]
+    return Estimates(replace(place.around, device=device), measuring)
+
+
+async def test_an_estimate_on_a_gpu_is_gone_before_a_run_begins_and_none_is_made_beside_it(
+    place: Place,
+) -> None:
+    measuring = Measuring()
+    asked = estimates(place, "cuda:0", measuring)
+    answer = asyncio.create_task(asked.of_new_job(ASKED))
+    await measuring.begun.wait()
+    async with place.around.turn.training():
+        assert measuring.is_gone
+        with pytest.raises(Unavailable, match="has the GPU"):
+            await answer
+        with pytest.raises(Unavailable, match="has the GPU"):
+            await asked.of_new_job(ASKED)
+
+
+async def test_an_estimate_on_a_cpu_goes_on_beside_a_run(place: Place) -> None:
+    measuring = Measuring()
+    answer = asyncio.create_task(estimates(place, "cpu", measuring).of_new_job(ASKED))
+    await measuring.begun.wait()
+    async with place.around.turn.training():
+        assert not measuring.is_gone
+    answer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await answer
+    assert measuring.is_gone
