@@ -71,6 +71,9 @@ async def test_a_job_that_asks_for_it_waits_for_a_trainer_once_it_has_completed(
 async def test_a_job_that_does_not_ask_for_it_is_not_sent(service: Service) -> None:
     assert (await completed(service)).hub_push is None
     assert (await completed(service, modelName="sums", pushToHub=True, saveModel=False)).hub_push is None
+    uid, fence = await service.running(modelSaving=PUSHED, stopAfterSteps=3)
+    await service.queue.report(report(uid, fence, artifacts=[await put(service)]))
+    assert (await service.jobs.get(uid)).hub_push is None
     assert await claimed(service) is None
 
 

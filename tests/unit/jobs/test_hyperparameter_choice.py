@@ -84,6 +84,11 @@ def test_wishes_about_the_model_that_change_nothing_are_said() -> None:
     assert "saves a whole model" in unheeded_saving(ModelSaving(save_merged=True), full)[0]
     nothing = ModelSaving(save_model=False, save_merged=True, push_to_hub=True, model_name="sums")
     assert [one.partition(":")[0] for one in unheeded_saving(nothing, lora)] == ["saveMerged", "pushToHub"]
+    pushed = ModelSaving(push_to_hub=True, model_name="sums")
+    assert unheeded_saving(pushed, lora) == []
+    assert unheeded_saving(pushed, lora, 3) == [
+        "pushToHub: with stopAfterSteps no model is kept; it has no effect."
+    ]
     assert unheeded_saving(ModelSaving(make_public=True), lora)[0].startswith(
         "makePublic: pushToHub is false"
     )

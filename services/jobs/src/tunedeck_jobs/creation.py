@@ -69,7 +69,7 @@ class Creation:
         found = await self._resolve(wanted.configuration.model, wanted.configuration.dataset)
         job = _new_job(wanted, settings, mode, found)
         pinned = found.pinned if wanted.start else None
-        notes += [*unheeded_saving(wanted.model_saving, settings), *_about(mode)]
+        notes += [*unheeded_saving(wanted.model_saving, settings, wanted.stop_after_steps), *_about(mode)]
         return await self._stored(NewJob(job, tuple(notes), pinned, submission))
 
     async def retry(self, request: RetryJob) -> JobCreated:
@@ -95,8 +95,9 @@ class Creation:
                 f"dataset that it had: {problems} Retry it from the start."
             )
         settings = configuration.hyperparameters
-        unheeded_ones = (*unheeded(settings), *unheeded_saving(record.job.model_saving, settings))
-        notes = (*unheeded_ones, *_about(record.job.training_mode))
+        former = record.job
+        about_saving = unheeded_saving(former.model_saving, settings, former.stop_after_steps)
+        notes = (*unheeded(settings), *about_saving, *_about(former.training_mode))
         new = NewJob(_again(record.job, found), notes, found.pinned, submission, checkpoint)
         created = await self._stored(new)
         if checkpoint is not None and await self._repository.get(request.uid) is None:

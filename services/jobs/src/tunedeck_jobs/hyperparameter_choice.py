@@ -49,7 +49,9 @@ def check_saving(saving: ModelSaving, settings: JobHyperparameters) -> None:
         raise _failed([problem])
 
 
-def unheeded_saving(saving: ModelSaving, settings: JobHyperparameters) -> list[str]:
+def unheeded_saving(
+    saving: ModelSaving, settings: JobHyperparameters, stop_after_steps: int | None = None
+) -> list[str]:
     """A sentence for each wish about the tuned model that changes nothing."""
     sentences = []
     if saving.save_merged and settings.method == "full":
@@ -61,6 +63,8 @@ def unheeded_saving(saving: ModelSaving, settings: JobHyperparameters) -> list[s
             for name, wanted in wishes.items()
             if wanted
         ]
+    elif saving.push_to_hub and stop_after_steps is not None:
+        sentences.append("pushToHub: with stopAfterSteps no model is kept; it has no effect.")
     if saving.make_public and not saving.push_to_hub:
         sentences.append("makePublic: pushToHub is false; it has no effect.")
     return sentences

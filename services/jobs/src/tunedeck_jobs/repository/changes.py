@@ -32,7 +32,8 @@ WAITING_PUSH: Document = {
 }
 """The files of a job that a trainer is to send to the Hub."""
 
-_IS_PUSHED: Document = {"$and": ["$model_saving.push_to_hub", "$model_saving.save_model"]}
+_IS_WHOLE: Document = {"$not": [{"$ifNull": ["$stop_after_steps", False]}]}
+_IS_PUSHED: Document = {"$and": ["$model_saving.push_to_hub", "$model_saving.save_model", _IS_WHOLE]}
 
 EFFECTS: dict[Change, Document] = {
     Change.CLAIM: {
