@@ -40,6 +40,12 @@ async def test_a_run_is_told_stored_and_reported(place: Place) -> None:
     assert not (place.settings.work_dir / "job_1_aaaa").exists()
 
 
+async def test_what_was_found_before_the_first_step_is_told_at_once(place: Place) -> None:
+    rarely = place.run(SHORT).model_copy(update={"beat_seconds": 3600})
+    await Supervision(rarely, place.around).supervise()
+    assert [one.probed is not None for one in place.bus.beats] == [False, True]
+
+
 async def test_files_are_stored_once_for_a_while_though_the_store_is_away_in_between(place: Place) -> None:
     place.blobs.faults.append(AutoReconnect("away"))
     await Supervision(place.run(SHORT), place.around).supervise()

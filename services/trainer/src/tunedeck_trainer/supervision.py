@@ -74,7 +74,7 @@ class Supervision:
         if self._run.model_saving.push_to_hub and (problem := token_problem()) is not None:
             telling.line("warning", problem)
         checkpoints = CheckpointStore(self._run, self._around, self._folder)
-        training = Training(self._run, self._around, self._folder, telling, checkpoints)
+        training = Training(self._run, self._around, self._folder, telling, checkpoints, self._beat_now)
         try:
             async with self._beside(telling, training, checkpoints):
                 await self._unless_stopped(self._work(telling, training, checkpoints), training)
@@ -184,6 +184,8 @@ class Supervision:
         answered = time.monotonic()
         while True:
             sent = time.monotonic()
+            # What is to be told at once while this beat is under way takes another.
+            self._beat_now.clear()
             try:
                 reply = await self._around.bus.request(rpc.JOB_BEAT, telling.beat())
                 answered = time.monotonic()
@@ -199,7 +201,6 @@ class Supervision:
                         f"Nobody answered a beat for {self._settings.contactless_seconds:g} s."
                     ) from error
             training.look()
-            self._beat_now.clear()
             with contextlib.suppress(TimeoutError):
                 rest = self._run.beat_seconds - (time.monotonic() - sent)
                 await asyncio.wait_for(self._beat_now.wait(), max(0.0, rest))

@@ -58,10 +58,19 @@ class Ended:
 
 
 class Training:
-    """Starts the child at the newest checkpoint that can be used, and hands on what is wanted of it."""
+    """Starts the child at the newest checkpoint that can be used, and hands on what is wanted of it.
+
+    `beat_now` is set when the next beat has to tell something at once.
+    """
 
     def __init__(
-        self, run: Run, around: Surroundings, folder: Path, telling: Telling, checkpoints: CheckpointStore
+        self,
+        run: Run,
+        around: Surroundings,
+        folder: Path,
+        telling: Telling,
+        checkpoints: CheckpointStore,
+        beat_now: asyncio.Event,
     ) -> None:
         self._run = run
         self._around = around
@@ -69,6 +78,7 @@ class Training:
         self._folder = folder
         self._telling = telling
         self._checkpoints = checkpoints
+        self._beat_now = beat_now
         self._process: TrainingProcess | None = None
         self._memory: MemoryWatch | None = None
         self._end: Finished | Failed | Stopped | CheckpointRefused | None = None
@@ -220,6 +230,8 @@ class Training:
                     await self._telling.point(message)
                 case RunProbed(probed=probed):
                     self._telling.probed = probed
+                    # Whoever goes on from a checkpoint that is registered after has to have the split.
+                    self._beat_now.set()
                 case CheckpointWritten():
                     self._checkpoints.written(message)
                 case Resumed():
