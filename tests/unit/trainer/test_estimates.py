@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 
 from tests.unit.trainer.place import Place
+from tunedeck_contracts import rpc
 from tunedeck_contracts.errors import Unavailable
 from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_contracts.jobs import RequestedConfiguration, Status
+from tunedeck_contracts.jobs import Status
 from tunedeck_contracts.plans import EstimateJob, Plan
 from tunedeck_trainer.estimates import Estimates
 
-ASKED = EstimateJob.model_construct(configuration=RequestedConfiguration.model_construct())
+ASKED = EstimateJob.model_validate(
+    {"configuration": {"model": {"uid": "local/tiny"}, "dataset": {"uid": "dataset_1_a"}}}
+)
 
 
 class Measuring:
@@ -41,7 +44,8 @@ def estimates(place: Place, device: str, measuring: Any) -> Estimates:
         status=Status.CREATED,
     )
 
-    async def request(*_: object) -> Any:
+    async def request(asked: rpc.Rpc[Any, Any], message: Any) -> Any:
+        assert (asked, message) == (rpc.PLAN_RESOLVE, ASKED)
         return plan
 
     place.bus.request = request  # type: ignore[method-assign]
