@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.scale import SEED
+from tests.chaos.scale import ONE_THREAD, SEED
 from tests.e2e.api import Api
 from tests.support.hub_server import HubServer, files_of
 from tests.support.hub_uploads import WRITER_TOKEN
@@ -86,7 +86,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, hub: HubServer) -> Iterator[
     # Half a gigabyte that set-up has converted: shared, not copied.
     bundled.symlink_to(bundled_model.folder(Home.from_environment().models))
     own_hub = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home.root / "huggingface"), "HF_TOKEN": WRITER_TOKEN}
-    whole = Stack(home, wanted=ports.ANY, environment=own_hub)
+    whole = Stack(home, wanted=ports.ANY, environment={**own_hub, **ONE_THREAD})
     whole.start()
     yield RunningStack(whole.api_url, whole.monitor_url, home.root, whole)
     whole.stop()

@@ -7,6 +7,9 @@ IS_LONG = os.environ.get("TUNEDECK_LONG") == "1"
 SEED = int(os.environ.setdefault("TUNEDECK_CHAOS_SEED", str(random.SystemRandom().randrange(10**6))))
 """Decides who is struck and when; the summary prints it. The workers of one run inherit it."""
 
+ONE_THREAD = {"TUNEDECK_TORCH_THREADS": "1"}
+"""More gain a tiny model nothing, and wait for each other beside whatever else the machine does."""
+
 LEASE_SECONDS = 2.0
 SHORT_TIMES = {
     "TUNEDECK_LEASE_SECONDS": str(LEASE_SECONDS),
@@ -15,6 +18,7 @@ SHORT_TIMES = {
     "TUNEDECK_CLAIM_SECONDS": "1",
     # Here trainers die without end, and no job is to blame.
     "TUNEDECK_MAX_ATTEMPTS": "1000",
+    **ONE_THREAD,
     "TUNEDECK_LOST_REST_SECONDS": "0",
 }
 """Settings of the stack that is struck."""

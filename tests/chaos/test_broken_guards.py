@@ -108,7 +108,7 @@ async def test_without_the_unique_key_points_are_stored_twice(
             assert await storm(telemetry) == []
             return
         await telemetry.repository._points.drop_indexes()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(200):
             while not await storm(telemetry):
                 pass
 

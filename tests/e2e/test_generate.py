@@ -130,7 +130,9 @@ def test_the_next_one_is_told_its_place_and_a_client_that_goes_away_gives_its_ow
     unheard = [
         line for line in log_of(stack)[over:] if line.get("event") == "generation_over" and line["unheard"]
     ]
-    assert [0 < line["tokens"] < 400 for line in unheard if line["tokens"]] == [True], unheard
+    # The second may have had its turn for a moment, before anybody noticed that it had gone.
+    assert any(line["tokens"] for line in unheard), unheard
+    assert all(line["tokens"] < 400 for line in unheard), unheard
 
 
 def test_what_cannot_be_answered_is_said_before_the_stream_or_in_it(api: Api, tuned: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import nats
 import pytest
 
+from tests.chaos.scale import ONE_THREAD
 from tests.e2e.api import Api
 from tests.support.servers import NatsServer
 from tests.support.tiny_model import build_tiny_model
@@ -25,7 +26,7 @@ from tunedeck_cli.stack import Stack
 DATA = Path(__file__).parent / "data"
 MODELS = ("local/tiny", "local/later")
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
-SHORTER_TIMES = {"TUNEDECK_LEASE_SECONDS": "6", "TUNEDECK_LEASE_SWEEP_SECONDS": "1"}
+SHORTER_TIMES = {"TUNEDECK_LEASE_SECONDS": "6", "TUNEDECK_LEASE_SWEEP_SECONDS": "1", **ONE_THREAD}
 
 
 @dataclass(frozen=True)

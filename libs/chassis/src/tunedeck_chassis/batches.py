@@ -55,7 +55,7 @@ class BatchConsumer(Generic[Decoded]):
         subscription = await self._broker.connection.jetstream().pull_subscribe_bind(
             self._consumer.name, self._consumer.stream
         )
-        while True:
+        while not _is_cancelled():
             try:
                 batch = await subscription.fetch(BATCH_SIZE, timeout=FETCH_SECONDS)
             except TimeoutError:
@@ -106,3 +106,9 @@ class BatchConsumer(Generic[Decoded]):
                 except NatsError as error:
                     # It comes again after ack_wait, and storing it again changes nothing.
                     log.warning("not_settled", subject=message.subject, error=repr(error))
+
+
+def _is_cancelled() -> bool:
+    # asyncio.wait_for, by which nats-py fetches, can lose a cancellation that meets a message (gh-86296).
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
