@@ -1,17 +1,23 @@
 """supervisord as a child process of this one."""
 
 import contextlib
+import fcntl
 import signal
 import subprocess
 import sys
+import time
 import xmlrpc.client
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, cast
 
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
+from tunedeck_cli.errors import CommandFailed
 from tunedeck_cli.home import Home
+
+FORMER_SECONDS = 60.0
 
 
 class Supervisor:
@@ -25,12 +31,16 @@ class Supervisor:
         """Write the configuration and start. The programs inherit `environment`."""
         path = self._home.run / "supervisord.conf"
         path.write_text(configuration)
-        self._home.socket.unlink(missing_ok=True)
         bound = [sys.executable, "-m", "tunedeck_cli.bound"]
         command = [*bound, sys.executable, "-m", "tunedeck_cli.supervisord", "-n", "-c", str(path)]
-        with (self._home.logs / "supervisord.out").open("wb") as output:
+        with (
+            _when_former_is_gone(self._home.run / "supervisord.lock") as lock,
+            (self._home.logs / "supervisord.out").open("wb") as output,
+        ):
+            self._home.socket.unlink(missing_ok=True)
             self._process = subprocess.Popen(
                 command,
+                pass_fds=(lock.fileno(),),
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -81,6 +91,28 @@ class Supervisor:
             return []
         finally:
             transport.close()
+
+
+@contextlib.contextmanager
+def _when_former_is_gone(path: Path) -> Iterator[IO[str]]:
+    """A lock that supervisord inherits and keeps as long as it lives.
+
+    That of a stack that was killed still stops its programs, and removes the socket that it had last.
+    """
+    deadline = time.monotonic() + FORMER_SECONDS
+    with path.open("a") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise CommandFailed(
+                        "The supervisord of a stack that was killed has not ended within "
+                        f"{FORMER_SECONDS:g} s; its process id is in {path.with_suffix('.pid')}: end it."
+                    ) from None
+                time.sleep(0.05)
+        yield lock
 
 
 def _kill(family: list[psutil.Process]) -> None:
