@@ -180,8 +180,7 @@ async def test_with_the_default_ack_policy_an_event_is_lost(own_nats: str, by_de
         publisher = NatsBroker(own_nats, logger=None)
         async with publisher:
             for event in told:
-                await publisher.publish(
-                    event.to_json(), subjects.job_event(event.uid), stream=TELEMETRY_JOBS.stream
-                )
+                subject = subjects.job_event(event.uid)
+                await publisher.publish(event.to_json(), subject, stream=TELEMETRY_JOBS.stream, timeout=10)
         await listener.until_heard(len(told) - 1 if by_default else len(told))
     assert len(broken_chain(listener.heard)) == (2 if by_default else 0)
