@@ -13,8 +13,8 @@ demo: setup       ## Fine-tune the bundled model through the whole system
 up: setup         ## Run the whole stack until Ctrl-C
 	@exec $(BIN)/tunedeck up
 
-test: setup       ## Every test, in two processes: much of the time is waiting for what others do
-	@exec $(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder
+test: setup       ## Every test
+	@exec $(BIN)/python -m pytest tests
 
 check: setup      ## Lint, format, types, import rules, schemas and documents
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""The real servers that connected tests use, one of each a worker, and the whole stack."""
+"""The real servers that connected tests use, one of each a test run, and the whole stack."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
