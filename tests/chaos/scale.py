@@ -5,7 +5,7 @@ import random
 
 IS_LONG = os.environ.get("TUNEDECK_LONG") == "1"
 SEED = int(os.environ.setdefault("TUNEDECK_CHAOS_SEED", str(random.SystemRandom().randrange(10**6))))
-"""Decides who is struck and when; the summary prints it. """
+"""Decides who is struck and when; the summary prints it."""
 
 ONE_THREAD = {"TUNEDECK_TORCH_THREADS": "1"}
 """More gain a tiny model nothing, and wait for each other beside whatever else the machine does."""

@@ -16,8 +16,8 @@ from tests.chaos.writers import Writer
 from tunedeck_cli.stack import Stack
 
 KILLS = 200 if IS_LONG else 10
-LEAST_KILLS = 12 if IS_LONG else 1
-"""Of each victim; a few find nobody, such as a child between two trainings."""
+LEAST_KILLS = 12 if IS_LONG else 0
+"""Of each victim; a few find nobody, such as a child between two trainings, or after the only one."""
 MOST_SECONDS_BETWEEN = 3.0 if IS_LONG else 2.0
 TRAININGS = 12 if IS_LONG else 1
 WRITERS = 2
@@ -50,6 +50,7 @@ def test_kills_at_random_moments_lose_nothing(
         client.wait(uid, ended, SETTLE_SECONDS)
 
     acknowledged = history.read()
+    assert killed.total() >= KILLS * 3 // 4
     assert len(acknowledged) > KILLS
     noted(f"{killed.total()} kills beside {len(acknowledged)} acknowledged writes")
     jobs = reading.all_jobs(client)
