@@ -12,8 +12,8 @@ from tunedeck_chassis.settings import ServiceSettings
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "run `make schemas`, and look at the difference before you commit it"
-NOT_SETTINGS = {"TUNEDECK_CHAOS_SEED", "TUNEDECK_CRASH_AT", "TUNEDECK_LONG"}
-"""Read by tests, and by what only tests turn on."""
+NOT_SETTINGS = {"TUNEDECK_CHAOS_SEED", "TUNEDECK_CRASH_AT", "TUNEDECK_LONG", "TUNEDECK_MEETING_FILE"}
+"""Read by tests, by what only tests turn on, and by a trainer's processes of each other."""
 
 DOCUMENTED = {one.variable.upper() for listed in settings().values() for one in listed}
 
