@@ -11,7 +11,7 @@ from tests.e2e.api import Api, rows_csv
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 EXAMPLES = 100
-LONGEST_RUN_SECONDS = 900
+LONGEST_RUN_SECONDS = 1500
 
 
 @pytest.fixture
