@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.api import Api, rows_csv
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
-EXAMPLES = 100
+EXAMPLES = 40
 LONGEST_RUN_SECONDS = 1500
 
 
