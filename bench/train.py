@@ -90,51 +90,47 @@ def _measurements(rounds: Sequence[dict[str, Figures]]) -> list[Measurement]:
     def of(side: str, figure: str) -> list[float]:
         return [one[side][figure] for one in rounds]
 
-    def rate(name: str, peer: Sequence[float], peer_name: str, goal: float) -> Measurement:
+    def measured(
+        name: str,
+        unit: str,
+        ours: Sequence[float],
+        peer: Sequence[float],
+        peer_name: str,
+        goal: float | None,
+        *,
+        higher_is_better: bool = True,
+    ) -> Measurement:
         return Measurement(
             name=f"train.{name}",
-            unit="tokens/s",
-            ours=of("ours", "rate"),
+            unit=unit,
+            ours=ours,
             peer=peer,
             peer_name=peer_name,
             goal=goal,
-            higher_is_better=True,
+            higher_is_better=higher_is_better,
             packages=PACKAGES,
         )
 
-    made = [rate(name, of(name, "rate"), title, goal) for name, (title, goal) in PEERS.items()]
+    rate = of("ours", "rate")
+    made = [
+        measured(name, "tokens/s", rate, of(name, "rate"), title, goal)
+        for name, (title, goal) in PEERS.items()
+    ]
     made += [
-        Measurement(
-            name=f"train.{name}.{figure}",
-            unit=unit,
-            ours=of("ours", figure),
-            peer=of(name, figure),
-            peer_name=title,
-            goal=goal,
+        measured(
+            f"{name}.{figure}",
+            unit,
+            of("ours", figure),
+            of(name, figure),
+            title,
+            goal,
             higher_is_better=False,
-            packages=PACKAGES,
         )
         for figure, unit, goal in (("validation_loss", "nats", SAME_LOSS), ("memory", "bytes", None))
         for name, (title, _) in PEERS.items()
     ]
-    machine = Measurement(
-        name="train.machine",
-        unit="FLOP/s",
-        ours=of("ours", "flops"),
-        peer=of("ours", "mm"),
-        peer_name="torch.mm at (positions of a batch, hidden, feed-forward)",
-        goal=OF_THE_MACHINE,
-        higher_is_better=True,
-        packages=PACKAGES,
-    )
-    telemetry = Measurement(
-        name="train.in_the_stack",
-        unit="tokens/s",
-        ours=of("in_the_stack", "rate"),
-        peer=of("ours", "rate"),
-        peer_name="itself, telling nobody",
-        goal=WITH_TELEMETRY,
-        higher_is_better=True,
-        packages=PACKAGES,
-    )
+    shape = "torch.mm at (positions of a batch, hidden, feed-forward)"
+    machine = measured("machine", "FLOP/s", of("ours", "flops"), of("ours", "mm"), shape, OF_THE_MACHINE)
+    told = of("in_the_stack", "rate")
+    telemetry = measured("in_the_stack", "tokens/s", told, rate, "itself, telling nobody", WITH_TELEMETRY)
     return [*made, machine, telemetry]

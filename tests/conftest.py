@@ -8,7 +8,8 @@ import pytest
 
 from tests.chaos.scale import ONE_THREAD, SEED
 from tests.e2e.api import Api
-from tests.support.hub_server import HubServer, files_of
+from tests.support.hub_models import files_of
+from tests.support.hub_server import HubServer
 from tests.support.hub_uploads import WRITER_TOKEN
 from tests.support.servers import MongoServer, NatsServer
 from tests.support.tiny_model import build_tiny_model

@@ -6,7 +6,8 @@ import pytest
 
 from tests.conftest import HUB_MODEL, TINY_MODEL
 from tests.e2e.api import Api, ended, rows_csv
-from tests.support.hub_server import HubServer, files_of
+from tests.support.hub_models import files_of
+from tests.support.hub_server import HubServer
 
 STEPS = 4
 

@@ -8,7 +8,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.support.hub_server import HubModel, HubServer
+    from tests.support.hub_models import HubModel
+    from tests.support.hub_server import HubServer
 
 WRITER_TOKEN = "hf_mayWrite"
 WRITER = "writer"

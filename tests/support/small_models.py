@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.support.hub_server import Files
+from tests.support.hub_models import Files
 
 
 def safetensors(shape: list[int]) -> bytes:

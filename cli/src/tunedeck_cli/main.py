@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -54,8 +53,7 @@ def up() -> None:
     with _running(home) as stack:
         _say_addresses(stack)
         console.print("Ctrl-C stops everything.")
-        while stack.supervisor.running:
-            time.sleep(1)
+        stack.supervisor.wait()
         raise CommandFailed(f"supervisord ended; its log is {home.logs / 'supervisord.log'}.")
 
 

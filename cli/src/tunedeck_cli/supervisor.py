@@ -53,6 +53,11 @@ class Supervisor:
         """Whether supervisord itself lives."""
         return self._process is not None and self._process.poll() is None
 
+    def wait(self) -> None:
+        """Wait until supervisord ends."""
+        if self._process is not None:
+            self._process.wait()
+
     def states(self) -> dict[str, str]:
         """Each program's state in supervisord's words; empty while supervisord does not answer."""
         return {info["name"]: info["statename"] for info in self._infos()}

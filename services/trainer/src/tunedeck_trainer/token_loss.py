@@ -5,6 +5,7 @@ Only the positions that predict an answer's token go through the output layer: w
 all rows of a batch begin with computed for each of them.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ from tunedeck_trainer.head_loss import head_loss_sum
 from tunedeck_trainer.shared_prefix import attend_shared, packed
 
 LossSum = Callable[[Any, dict[str, torch.Tensor]], torch.Tensor]
+
+log = logging.getLogger("tunedeck")
 
 _AGREEMENT = 1e-4
 _AGREEMENT_OF_16_BITS = 2e-2
@@ -104,8 +107,9 @@ def agree(quicker: LossSum, slower: LossSum, model: Any, inputs: dict[str, torch
     try:
         with torch.no_grad():
             wanted, given = slower(model, inputs).item(), quicker(model, inputs).item()
-    except (AttributeError, TypeError, NotImplementedError, RuntimeError):
-        # The model has no such parts, or takes other arguments: the slower way is the one that always is.
+    except (AttributeError, TypeError, NotImplementedError, RuntimeError) as error:
+        # The model has no such parts, takes other arguments or has no room for both: the slower way stays.
+        log.info("The losses are computed the slower way: %s does not work here: %r", quicker.__name__, error)
         return False
     finally:
         model.train(was_training)

@@ -1,24 +1,11 @@
 """The catalog's models over a real NATS and a real MongoDB, and the real client of a local Hub."""
 
-import hashlib
-import json
-import uuid
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from tests.support.hub_server import ACCEPTED_TOKEN, HubServer
-from tests.support.servers import provision
+from tests.connected.models.conftest import BUNDLED, GATED, TINY, UNREADABLE, Running
+from tests.support.hub_server import HubServer
 from tests.support.small_models import model_files
 from tunedeck_catalog import hub as hub_module
-from tunedeck_catalog.app import Catalog
-from tunedeck_catalog.hub import Hub
-from tunedeck_catalog.settings import CatalogSettings
-from tunedeck_chassis.bus import Bus
-from tunedeck_chassis.service import started
 from tunedeck_contracts import rpc
 from tunedeck_contracts.errors import Conflict, NotFound, Unavailable, ValidationFailed
 from tunedeck_contracts.models import (
@@ -26,77 +13,14 @@ from tunedeck_contracts.models import (
     CheckModel,
     GetModel,
     ListModels,
-    Model,
     RemoveModel,
-    ResolvedModel,
     ResolveModel,
     SearchModels,
 )
 
 pytestmark = pytest.mark.connected
 
-TINY = "someone/tiny-llama"
-GATED = "someone/gated-llama"
-BUNDLED = "HuggingFaceTB/SmolLM2-135M-Instruct"
-UNREADABLE = {
-    "unreadable/text": b"no JSON",
-    "unreadable/list": b"[]",
-    "unreadable/deep": b"[" * 100_000,
-    "unreadable/large": b'{"n_positions": 512, "more": "' + b"x" * 2**20 + b'"}',
-}
 NO_IDS = ["../../etc", "/etc/passwd", "http://hub/model", "a/b/c", "a..b", "a--b", ""]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def published(hub: HubServer) -> None:
-    """What the local Hub has."""
-    hub.add(TINY, model_files(max_position_embeddings=2048), license="mit")
-    hub.add(GATED, model_files(n_positions=512), gated=True)
-    for name, config in UNREADABLE.items():
-        hub.add(name, {**model_files(), "config.json": config})
-    hub.add("someone/pickled", {"config.json": b"{}", "pytorch_model.bin": b"pickle"})
-    hub.add("someone/adapter", {"adapter_model.safetensors": model_files()["model.safetensors"]})
-
-
-@dataclass(frozen=True)
-class Running:
-    """The service at work, and a client of it."""
-
-    catalog: Catalog
-    bus: Bus
-
-    async def add(self, model_id: str, **given: Any) -> Model:
-        return (await self.bus.request(rpc.MODEL_ADD, AddModel(id=model_id, **given))).model
-
-    async def search(self, query: str, limit: int = 10) -> list[dict[str, Any]]:
-        """The bare list, as the gateway passes it on."""
-        message = SearchModels(query=query, limit=limit)
-        reply = await self.bus.forward(rpc.MODEL_SEARCH, message.to_json())
-        assert reply.status == 200, reply.body
-        found: list[dict[str, Any]] = json.loads(reply.body)
-        return found
-
-    async def resolve(self, model_id: str, revision: str | None = None) -> ResolvedModel:
-        return await self.bus.request(rpc.MODEL_RESOLVE, ResolveModel(id=model_id, revision=revision))
-
-
-@pytest.fixture
-async def running(
-    nats_url: str, mongo_url: str, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Running]:
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    settings = CatalogSettings(
-        nats_url=nats_url,
-        mongo_url=mongo_url,
-        catalog_database=f"catalog_{uuid.uuid4().hex[:8]}",
-        models_dir=tmp_path / "models",
-    )
-    await provision(nats_url)
-    catalog = Catalog(settings, hub=Hub(hub.url))
-    async with started(catalog.broker, catalog.prepare):
-        yield Running(catalog, Bus(catalog.broker))
-    await catalog.client.drop_database(settings.catalog_database)
-    await catalog.close()
 
 
 def searches(hub: HubServer) -> int:
@@ -243,72 +167,3 @@ async def test_a_search_says_why_there_is_no_answer(
     monkeypatch.setattr(hub_module, "SEARCH_SECONDS", 0.2 if mood == "slow" else 8.0)
     with getattr(hub, mood)(), pytest.raises(Unavailable, match=reason):
         await running.bus.request(rpc.MODEL_SEARCH, SearchModels(query=f"anything {mood}"))
-
-
-async def test_models_are_pinned_to_the_folder_first_then_to_the_hubs_commit(
-    running: Running, hub: HubServer
-) -> None:
-    folder = running.catalog.settings.models_dir / "local" / "mine"
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"weights")
-    mine = await running.resolve("local/mine")
-    assert (mine.source, mine.revision) == ("folder", "sha256:" + hashlib.sha256(b"weights").hexdigest())
-    pinned = await running.resolve(TINY)
-    assert (pinned.source, pinned.revision) == ("hub", hub.models[TINY].main)
-
-
-async def test_a_wanted_revision_is_pinned_or_refused(running: Running, hub: HubServer) -> None:
-    model = hub.add("someone/moved-on", model_files(n_positions=1))
-    wanted = model.main
-    model.commit(model_files(n_positions=2))
-    assert (await running.resolve(model.id)).revision == model.main != wanted
-    assert (await running.resolve(model.id, wanted)).revision == wanted
-    with pytest.raises(NotFound, match="not at the revision that is wanted"):
-        await running.resolve(model.id, "0" * 40)
-    folder = running.catalog.settings.models_dir / "local" / "mine"
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"weights")
-    mine = (await running.resolve("local/mine")).revision
-    assert (await running.resolve("local/mine", mine)).revision == mine
-    with pytest.raises(NotFound, match=f"are {mine}; sha256:0 is wanted"):
-        await running.resolve("local/mine", "sha256:0")
-
-
-@pytest.mark.parametrize(
-    ("model_id", "error", "sentence"),
-    [
-        ("local/none", NotFound, "TUNEDECK_MODELS_DIR"),
-        ("someone/unknown", NotFound, "no such model"),
-        ("someone/pickled", Conflict, "'someone/pickled' has no safetensors"),
-        ("someone/adapter", Conflict, "'someone/adapter' has no config.json"),
-        (GATED, Conflict, f"'{GATED}' is gated"),
-    ],
-)
-async def test_models_that_cannot_be_pinned(
-    running: Running, model_id: str, error: type[Exception], sentence: str
-) -> None:
-    with pytest.raises(error, match=sentence):
-        await running.resolve(model_id)
-
-
-async def test_a_gated_model_is_pinned_with_a_token_that_opens_it(
-    running: Running, hub: HubServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_ofSomeoneElse")
-    with pytest.raises(Conflict, match="gated"):
-        await running.resolve(GATED)
-    monkeypatch.setenv("HF_TOKEN", ACCEPTED_TOKEN)
-    assert (await running.resolve(GATED)).revision == hub.models[GATED].main
-    assert (await running.add(GATED)).context_length == 512
-
-
-async def test_without_the_hub_the_reason_is_told() -> None:
-    hub = Hub("http://127.0.0.1:9")
-    with pytest.raises(Unavailable, match=r"cannot be reached \(ConnectError\)"):
-        await hub.search("llama", 5)
-    with pytest.raises(Unavailable):
-        await hub.commit(TINY)
-    assert await hub.details(TINY) is None
-    hub.close()
