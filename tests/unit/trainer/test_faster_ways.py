@@ -36,8 +36,8 @@ def batches(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
 @pytest.fixture(scope="module")
 def plain(models_dir: Path) -> Any:
     """peft's own model, whose B is no longer zero, so that every gradient counts."""
-    model = add_lora(load_model(models_dir / MODEL, torch.float32), SETTINGS)
     torch.manual_seed(1)
+    model = add_lora(load_model(models_dir / MODEL, torch.float32), SETTINGS)
     for name, one in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(one, std=0.1)
