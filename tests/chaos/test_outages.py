@@ -118,8 +118,7 @@ def test_a_longer_outage_is_told_with_what_is_away(
             for _ in range(ASKED):
                 answer, seconds = _timed(read)
                 assert_told(answer, named)
-                if program != "mongod":
-                    measured("503 in an outage that is known", seconds, goal=1)
+                measured("503 in an outage that is known", seconds, goal=1)
         assert client.job(uid)["uid"] == uid
     reader.stop()
     assert {answer.status_code for answer in reader.failed} == {503}

@@ -13,6 +13,7 @@ from tunedeck_chassis.heartbeat import Heartbeat
 from tunedeck_chassis.link import Link
 from tunedeck_chassis.middleware import ServiceMiddleware
 from tunedeck_chassis.parking import Parking
+from tunedeck_chassis.presence import Presence
 from tunedeck_chassis.replies import Replies
 from tunedeck_chassis.requests import RequestServer, Router
 from tunedeck_chassis.settings import ServiceSettings
@@ -25,10 +26,16 @@ Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 GRACEFUL_TIMEOUT = 10.0
 
 
-def create_broker(settings: ServiceSettings, service: str, blobs: BlobStore | None = None) -> NatsBroker:
+def create_broker(
+    settings: ServiceSettings,
+    service: str,
+    blobs: BlobStore | None = None,
+    database: Presence | None = None,
+) -> NatsBroker:
     """The broker of a service, with the one middleware.
 
-    `blobs` takes the replies that are too large for the bus. The guard that
+    `blobs` takes the replies that are too large for the bus; while `database`
+    is away, requests are refused soon. The guard that
     ends the process when the connection closes for good is in the broker's
     context as `closed_guard`, what answers requests as `request_server`, what
     knows of outages as `link`, what shows that the process works as `heartbeat`.
@@ -47,7 +54,7 @@ def create_broker(settings: ServiceSettings, service: str, blobs: BlobStore | No
     broker.context.set_global("closed_guard", guard)
     broker.context.set_global("link", link)
     broker.context.set_global("heartbeat", Heartbeat(settings.heartbeat_file, link))
-    broker.context.set_global("request_server", RequestServer(broker, Replies(blobs)))
+    broker.context.set_global("request_server", RequestServer(broker, Replies(blobs), database))
     broker.context.set_global("parking", parking)
     return broker
 

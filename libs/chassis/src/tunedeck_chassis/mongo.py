@@ -8,6 +8,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
+from tunedeck_chassis.presence import Presence
 from tunedeck_chassis.settings import ServiceSettings
 
 Document = dict[str, Any]
@@ -18,11 +19,12 @@ PROBLEM_SECONDS = 1.5
 """Below the time limit of the health check, which has to say that the database is away."""
 
 
-def connect(settings: ServiceSettings, *, seconds: float = 5.0) -> Client:
+def connect(settings: ServiceSettings, *, seconds: float = 5.0, presence: Presence | None = None) -> Client:
     """A client whose writes are on a majority's journal before they are acknowledged.
 
     A replica set's default of an in-memory acknowledgement loses writes on kill -9;
-    five seconds bridge a restart of the server (1.5 to 2.6 s) and no more. `seconds` limits each operation.
+    five seconds bridge a restart of the server (1.5 to 2.6 s) and no more. `seconds` limits each operation;
+    `presence` is told when the server comes and goes.
     """
     return AsyncMongoClient(
         settings.mongo_url,
@@ -34,6 +36,7 @@ def connect(settings: ServiceSettings, *, seconds: float = 5.0) -> Client:
         connectTimeoutMS=5000,
         timeoutMS=int(seconds * 1000),
         maxPoolSize=32,
+        event_listeners=[presence] if presence else None,
         **login(settings),
     )
 

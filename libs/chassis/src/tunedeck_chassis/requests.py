@@ -21,6 +21,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from tunedeck_chassis.failures import as_tunedeck_error
+from tunedeck_chassis.presence import Presence
 from tunedeck_chassis.replies import Replies, Reply
 from tunedeck_contracts.cloudevents import CORRELATION_ID, TIME_LIMIT
 from tunedeck_contracts.errors import InternalError, Unavailable
@@ -64,8 +65,9 @@ class Router(NatsRouter):
 class RequestServer:
     """Answers every request of the routers that the broker includes, failed or not, never with silence."""
 
-    def __init__(self, broker: NatsBroker, replies: Replies) -> None:
+    def __init__(self, broker: NatsBroker, replies: Replies, database: Presence | None = None) -> None:
         self._broker = broker
+        self._database = database or Presence()
         self._replies = replies
         self._subscriptions: list[Subscription] = []
         self._running: set[asyncio.Task[None]] = set()
@@ -124,13 +126,15 @@ class RequestServer:
         structlog.contextvars.bind_contextvars(
             correlation_id=headers.get(CORRELATION_ID) or str(uuid.uuid4())
         )
-        if waited > time_limit(headers):
+        left = time_limit(headers) - waited
+        if left < 0:
             busy = Unavailable(
                 f"The {rpc.service} service is busy: the request waited {waited:.1f} s. Try again."
             )
             reply = self._replies.failure(busy.reply())
         else:
-            reply = await self._reply(rpc, answer, message.data)
+            with self._database.patience(left, repeatable=rpc.changes_nothing):
+                reply = await self._reply(rpc, answer, message.data)
         try:
             await self._broker.connection.publish(message.reply, reply.body, headers=reply.headers)
         except NatsError as error:

@@ -27,6 +27,7 @@ from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
 from tunedeck_chassis.broker import create_broker
 from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.health import health_router
+from tunedeck_chassis.presence import Presence
 from tunedeck_chassis.service import run
 
 log = structlog.get_logger()
@@ -40,7 +41,8 @@ class Catalog:
 
     def __init__(self, settings: CatalogSettings, *, hub: Hub | None = None) -> None:
         self.settings = settings
-        self.client = mongo.connect(settings)
+        self.presence = Presence()
+        self.client = mongo.connect(settings, presence=self.presence)
         self.blobs = BlobStore(self.client[BLOBS_DATABASE])
         self.models = ModelRepository(self.client, settings.catalog_database)
         self.datasets = DatasetRepository(self.client, settings.catalog_database)
@@ -73,7 +75,7 @@ class Catalog:
         await self.client.close()
 
     def _create_broker(self) -> NatsBroker:
-        broker = create_broker(self.settings, "catalog", self.blobs)
+        broker = create_broker(self.settings, "catalog", self.blobs, self.presence)
         folders = ModelFolders(self.settings.models_dir)
         token_counts = TokenCounts(folders, self.hub)
         uploads = Uploads(self.datasets, self.blobs, token_counts)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from httpx2 import Response, TransportError
+from httpx2 import Response, TimeoutException, TransportError
 from huggingface_hub import HfApi, ModelInfo, get_session, hf_hub_url
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -204,7 +204,8 @@ async def _answer(asked: Awaitable[Result], seconds: float) -> Result:
 
 
 def _unavailable(error: Exception, seconds: float) -> Unavailable:
-    if isinstance(error, TimeoutError):
+    # The client's own limit and the wait for its thread end together; either may be first.
+    if isinstance(error, (TimeoutError, TimeoutException)):
         reason = f"it did not answer within {seconds:g} s"
     elif isinstance(error, OfflineModeIsEnabled):
         reason = "HF_HUB_OFFLINE is set"

@@ -13,6 +13,7 @@ from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
 from tunedeck_chassis.broker import create_broker
 from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.disk_guard import DiskGuard
+from tunedeck_chassis.presence import Presence
 from tunedeck_chassis.service import started
 from tunedeck_gateway import errors, openapi
 from tunedeck_gateway.access.cors import Cors
@@ -73,7 +74,8 @@ class PortSwitch:
 
 def create_app(settings: GatewaySettings, monitor_port: int) -> PortSwitch:
     """The main API and the training monitor over one connection to the bus."""
-    client = mongo.connect(settings)
+    presence = Presence()
+    client = mongo.connect(settings, presence=presence)
     broker = create_broker(settings, "gateway")
     stored_tickets = TicketRepository(client, settings.gateway_database)
     gateway = Gateway(
@@ -99,7 +101,7 @@ def create_app(settings: GatewaySettings, monitor_port: int) -> PortSwitch:
             yield
         await client.close()
 
-    guard = _access(gateway, limits, settings, monitor_port)
+    guard = _access(gateway, limits, presence, settings, monitor_port)
     main = _api("Tunedeck", lifespan, guard, settings)
     for router in (
         _MAIN_HEALTH,
@@ -127,13 +129,16 @@ def is_on(switch: Switch, settings: GatewaySettings) -> bool:
     return switch is Switch.ON or (switch is Switch.AUTO and not is_loopback(settings.host))
 
 
-def _access(gateway: Gateway, limits: Limits | None, settings: GatewaySettings, monitor_port: int) -> Access:
+def _access(
+    gateway: Gateway, limits: Limits | None, database: Presence, settings: GatewaySettings, monitor_port: int
+) -> Access:
     names = answered_names(settings.host, settings.allowed_hosts)
     return Access(
         origins=Origins(names, settings.cors_origins, {settings.port, monitor_port}),
         keys=gateway.keys if is_on(settings.auth, settings) else None,
         limits=limits,
         tickets=gateway.tickets,
+        database=database,
         stream_check_seconds=settings.stream_check_seconds,
         most_streams=settings.stream_limit,
     )

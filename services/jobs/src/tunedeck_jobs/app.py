@@ -5,6 +5,7 @@ from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
 from tunedeck_chassis.broker import create_broker
 from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.health import health_router
+from tunedeck_chassis.presence import Presence
 from tunedeck_chassis.service import run
 from tunedeck_jobs import handlers
 from tunedeck_jobs.checkpoints import Checkpoints
@@ -43,9 +44,10 @@ class JobsService:
         blobs_database: str = BLOBS_DATABASE,
     ) -> None:
         self.settings = settings
-        self.client = mongo.connect(settings)
+        presence = Presence()
+        self.client = mongo.connect(settings, presence=presence)
         self.blobs = BlobStore(self.client[blobs_database])
-        self.broker = create_broker(settings, "jobs", self.blobs)
+        self.broker = create_broker(settings, "jobs", self.blobs, presence)
         self.bus = Bus(self.broker)
         database = settings.jobs_database
         self.repository = JobRepository(self.client, database)

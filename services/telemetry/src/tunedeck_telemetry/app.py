@@ -6,6 +6,7 @@ from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
 from tunedeck_chassis.broker import create_broker
 from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.health import health_router
+from tunedeck_chassis.presence import Presence
 from tunedeck_chassis.service import run
 from tunedeck_contracts.streams import TELEMETRY_TRAINING
 from tunedeck_telemetry import handlers
@@ -21,8 +22,9 @@ PACKAGES = ("faststream", "nats-py", "pymongo")
 
 async def serve(settings: TelemetrySettings) -> None:
     """Run the service until a signal."""
-    client = mongo.connect(settings)
-    broker = create_broker(settings, "telemetry", BlobStore(client[BLOBS_DATABASE]))
+    presence = Presence()
+    client = mongo.connect(settings, presence=presence)
+    broker = create_broker(settings, "telemetry", BlobStore(client[BLOBS_DATABASE]), presence)
     repository = TelemetryRepository(client, settings.telemetry_database)
     directory = Directory(repository, Bus(broker))
     curves = Curves(repository, directory)

@@ -17,6 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunedeck_chassis.failures import as_tunedeck_error
+from tunedeck_chassis.presence import Presence
 from tunedeck_contracts.errors import Forbidden, InternalError, NotFound, TunedeckError, Unauthorized
 from tunedeck_gateway.access.keys import ApiKey, Keys, require
 from tunedeck_gateway.access.limits import Kind, Limits, OverLimit, Standing
@@ -32,6 +33,7 @@ FORBIDDEN_STREAM = 4403
 LIMITED_STREAM = 4429
 KEY_ENDED = 1008
 TRY_AGAIN_LATER = 1013
+_KEY_SECONDS = 2.0
 _CHANGES_NOTHING = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -43,6 +45,7 @@ class Access:
     keys: Keys | None
     limits: Limits | None
     tickets: Tickets
+    database: Presence
     stream_check_seconds: float
     most_streams: int
 
@@ -138,7 +141,8 @@ class AccessMiddleware:
     async def _check_key(self, scope: Scope, headers: Headers) -> None:
         if self._access.keys is None:
             return
-        key = await self._authenticated(self._access.keys, scope, headers)
+        with self._access.database.patience(_KEY_SECONDS, repeatable=True):
+            key = await self._authenticated(self._access.keys, scope, headers)
         scope["state"]["key_id"] = key.id
         require(key, needed_scope(scope["method"], scope["path"]))
 

@@ -1,0 +1,58 @@
+"""Whether MongoDB is there, so that nobody is kept waiting for what is known to be away."""
+
+import contextlib
+import time
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pymongo
+from pymongo.monitoring import TopologyListener
+
+IMPATIENT_SECONDS = 0.8
+"""Long enough for PyMongo to look again, which it does twice a second at most; short of the second in
+which a client is told."""
+_READS_BRIDGED_SECONDS = 2.0
+_WRITES_BRIDGED_SECONDS = 5.0
+_TO_ANSWER_SECONDS = 0.2
+
+
+class Presence(TopologyListener):
+    """Listens to a client's monitor, which tells within half a second."""
+
+    def __init__(self) -> None:
+        self._away_since: float | None = None
+
+    @property
+    def is_away(self) -> bool:
+        """Whether no server takes writes now."""
+        return self._away_since is not None
+
+    def opened(self, event: Any) -> None:
+        """The client has begun to look."""
+
+    def closed(self, event: Any) -> None:
+        """The client has ended."""
+
+    def description_changed(self, event: Any) -> None:
+        """A server that takes writes was found, or lost."""
+        if event.new_description.has_writable_server():
+            self._away_since = None
+        elif self._away_since is None:
+            self._away_since = time.monotonic()
+
+    def patience(self, seconds: float, *, repeatable: bool) -> AbstractContextManager[None]:
+        """While MongoDB is away, limits what is asked of it within, for a caller who waits `seconds`.
+
+        A restart is bridged (2 s for what can be sent again, else 5 s); what comes after is refused soon.
+        While MongoDB is there, the client's own limit for each operation holds.
+        """
+        if self._away_since is None:
+            return contextlib.nullcontext()
+        bridged = _READS_BRIDGED_SECONDS if repeatable else _WRITES_BRIDGED_SECONDS
+        if time.monotonic() - self._away_since > bridged:
+            return _limit(IMPATIENT_SECONDS)
+        return _limit(min(bridged, seconds - _TO_ANSWER_SECONDS))
+
+
+def _limit(seconds: float) -> AbstractContextManager[None]:
+    return pymongo.timeout(max(seconds, IMPATIENT_SECONDS))

@@ -1,0 +1,56 @@
+"""MongoDB away: a caller is told sooner than the client would give up, and served when it is back."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from pymongo.errors import PyMongoError
+
+from tests.support.servers import MongoServer
+from tunedeck_chassis import mongo
+from tunedeck_chassis.presence import Presence
+from tunedeck_chassis.settings import ServiceSettings
+
+CLIENT_SECONDS = 5.0
+SECONDS = 30.0
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[MongoServer]:
+    own = MongoServer(tmp_path)
+    own.start()
+    yield own
+    own.kill()
+
+
+async def test_who_asks_in_a_known_outage_is_refused_soon(server: MongoServer) -> None:
+    presence = Presence()
+    settings = ServiceSettings(mongo_url=server.url)
+    client = mongo.connect(settings, seconds=CLIENT_SECONDS, presence=presence)
+
+    async def seconds_until_refused() -> float:
+        began = time.monotonic()
+        with pytest.raises(PyMongoError) as refused, presence.patience(SECONDS, repeatable=True):
+            await client.probe.things.find_one()
+        assert mongo.is_away(refused.value)
+        return time.monotonic() - began
+
+    async with client, asyncio.timeout(SECONDS):
+        await client.probe.things.insert_one({"_id": 1})
+        while presence.is_away:
+            await asyncio.sleep(0.05)
+        server.kill()
+        while not presence.is_away:
+            await asyncio.sleep(0.05)
+        bridging = await seconds_until_refused()
+        at_once = await seconds_until_refused()
+        assert at_once < bridging < CLIENT_SECONDS
+
+        server.start()
+        while presence.is_away:
+            with suppress(PyMongoError), presence.patience(SECONDS, repeatable=True):
+                await client.admin.command("ping")
+        assert await client.probe.things.find_one() == {"_id": 1}
