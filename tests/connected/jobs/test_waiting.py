@@ -1,5 +1,6 @@
 """A queued job says where it stands, when it is likely to start, and what it lacks."""
 
+import asyncio
 from datetime import timedelta
 
 from tests.support.jobs_service import Service, claim, report
@@ -68,6 +69,20 @@ async def test_the_last_lines_stay_with_an_ended_job_and_weigh_on_no_list(servic
     assert "log" not in (await listed(service))[uid].model_dump()
     other, _ = await service.running()
     assert (await service.jobs.get(other)).log is None
+
+
+async def test_the_lines_of_a_beat_stay_with_a_job_whose_trainer_is_lost(service: Service) -> None:
+    service.settings.max_attempts = 1
+    uid, fence = await service.running()
+    lines = [LogLine(number=1, level="error", text="$last words", timestamp=utc_now())]
+    await service.beat(uid, fence, log=lines)
+    await service.beat(uid, fence)
+    async with asyncio.timeout(20):
+        while not (lost := await service.repository.expired()):
+            await asyncio.sleep(0.05)
+    assert await service.queue.lose(lost[0]) is not None
+    job = await service.jobs.get(uid)
+    assert (job.status, job.log) == (Status.FAILED, lines)
 
 
 async def test_a_job_of_a_former_version_gets_what_it_lacks(service: Service) -> None:

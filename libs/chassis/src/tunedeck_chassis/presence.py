@@ -6,7 +6,12 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pymongo
-from pymongo.monitoring import TopologyListener
+from pymongo.monitoring import (
+    ServerHeartbeatFailedEvent,
+    ServerHeartbeatListener,
+    ServerHeartbeatStartedEvent,
+    ServerHeartbeatSucceededEvent,
+)
 
 IMPATIENT_SECONDS = 0.8
 """Long enough for PyMongo to look again, which it does twice a second at most; short of the second in
@@ -16,29 +21,32 @@ _WRITES_BRIDGED_SECONDS = 5.0
 _TO_ANSWER_SECONDS = 0.2
 
 
-class Presence(TopologyListener):
-    """Listens to a client's monitor, which tells within half a second."""
+class Presence(ServerHeartbeatListener):
+    """Listens to a client's monitors, which notice a lost connection at once."""
 
     def __init__(self) -> None:
+        self._writable: set[Any] = set()
         self._away_since: float | None = None
 
     @property
     def is_away(self) -> bool:
-        """Whether no server takes writes now."""
+        """Whether the server that took writes was lost."""
         return self._away_since is not None
 
-    def opened(self, event: Any) -> None:
-        """The client has begun to look."""
+    def started(self, event: ServerHeartbeatStartedEvent) -> None:
+        """A server is being asked; its answer counts."""
 
-    def closed(self, event: Any) -> None:
-        """The client has ended."""
-
-    def description_changed(self, event: Any) -> None:
-        """A server that takes writes was found, or lost."""
-        if event.new_description.has_writable_server():
+    def succeeded(self, event: ServerHeartbeatSucceededEvent) -> None:
+        """A server has answered."""
+        if event.reply.is_writable:
+            self._writable.add(event.connection_id)
             self._away_since = None
-        elif self._away_since is None:
-            self._away_since = time.monotonic()
+        else:
+            self._lost(event.connection_id)
+
+    def failed(self, event: ServerHeartbeatFailedEvent) -> None:
+        """A server has not answered."""
+        self._lost(event.connection_id)
 
     def patience(self, seconds: float, *, repeatable: bool) -> AbstractContextManager[None]:
         """While MongoDB is away, limits what is asked of it within, for a caller who waits `seconds`.
@@ -52,6 +60,11 @@ class Presence(TopologyListener):
         if time.monotonic() - self._away_since > bridged:
             return _limit(IMPATIENT_SECONDS)
         return _limit(min(bridged, seconds - _TO_ANSWER_SECONDS))
+
+    def _lost(self, address: Any) -> None:
+        self._writable.discard(address)
+        if not self._writable and self._away_since is None:
+            self._away_since = time.monotonic()
 
 
 def _limit(seconds: float) -> AbstractContextManager[None]:

@@ -79,6 +79,12 @@ class Beat(Message):
         "or from another job's; null while it is not decided.",
     )
     probed: Probed | None = Field(default=None, description="What the run's probe has found, once it has.")
+    log: list[LogLine] = Field(
+        default=[],
+        max_length=LOG_LINES_KEPT,
+        description="The run's last lines, where the service does not have the newest: they stay with a job "
+        "whose trainer is lost.",
+    )
 
 
 class BeatReply(Message):

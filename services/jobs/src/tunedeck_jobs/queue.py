@@ -19,7 +19,7 @@ from tunedeck_jobs.forecast import kinds
 from tunedeck_jobs.lifecycle import RULES, Change, Facts, Guard
 from tunedeck_jobs.record import JobRecord
 from tunedeck_jobs.relay import Relay
-from tunedeck_jobs.repository.documents import adjusted, literal, predicted
+from tunedeck_jobs.repository.documents import adjusted, last_lines, literal, predicted
 from tunedeck_jobs.repository.jobs import JobRepository
 from tunedeck_jobs.repository.trainers import TrainerRepository
 from tunedeck_jobs.settings import JobsSettings
@@ -199,9 +199,7 @@ class Queue:
 def _told(report: Report, change: Change) -> Document:
     """What a report says, as far as the change is told by it."""
     fields: Document = {"reported_fence": report.fence, "reported_outcome": report.outcome.value}
-    fields |= predicted(report.probed)
-    if report.log:
-        fields["log"] = literal([line.model_dump() for line in report.log])
+    fields |= predicted(report.probed) | last_lines(report.log)
     if RULES[change].target in (Status.COMPLETED, Status.FAILED, Status.CANCELLED):
         fields["last_iteration"] = report.last_iteration
     if change is Change.FAIL:

@@ -187,7 +187,9 @@ class Supervision:
             # What is to be told at once while this beat is under way takes another.
             self._beat_now.clear()
             try:
-                reply = await self._around.bus.request(rpc.JOB_BEAT, telling.beat())
+                beat = telling.beat()
+                reply = await self._around.bus.request(rpc.JOB_BEAT, beat)
+                telling.kept(beat)
                 answered = time.monotonic()
                 await training.heed(reply.wanted)
             except (Conflict, NotFound) as error:

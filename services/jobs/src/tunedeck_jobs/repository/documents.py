@@ -1,5 +1,6 @@
 """How a job looks in MongoDB, and the expressions of its updates."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -13,7 +14,7 @@ from tunedeck_contracts.jobs import Configuration, Job, LiveMetrics, Result, Sta
 from tunedeck_contracts.model_saving import HubPush, ModelSaving, StoredArtifact
 from tunedeck_contracts.models import ResolvedModel
 from tunedeck_contracts.runs import Beat
-from tunedeck_contracts.training import LossPoint
+from tunedeck_contracts.training import LogLine, LossPoint
 from tunedeck_jobs.lifecycle import RULES, Change
 from tunedeck_jobs.record import JobRecord, NewJob, Pinned, Submission
 
@@ -152,7 +153,12 @@ def progress(beat: Beat) -> Document:
     fields |= predicted(beat.probed)
     if beat.point is not None:
         fields["point"] = literal(beat.point.model_dump())
-    return fields
+    return fields | last_lines(beat.log)
+
+
+def last_lines(lines: Sequence[LogLine]) -> Document:
+    """The newest lines of a run's log, as an expression; those that are kept stay where there are none."""
+    return {"log": literal([line.model_dump() for line in lines])} if lines else {}
 
 
 def predicted(probed: Probed | None) -> Document:
