@@ -16,9 +16,10 @@ class Figure:
         """For people."""
         taken = sorted(self.seconds)
         p95 = taken[math.ceil(0.95 * len(taken)) - 1]
+        kept = "kept by p95" if p95 <= self.goal else "MISSED by p95"
         return (
             f"{self.name}: {len(taken)} times, median {taken[len(taken) // 2]:.2f} s, "
-            f"p95 {p95:.2f} s, most {taken[-1]:.2f} s (goal {self.goal:g} s)"
+            f"p95 {p95:.2f} s, most {taken[-1]:.2f} s (goal {self.goal:g} s, {kept})"
         )
 
 

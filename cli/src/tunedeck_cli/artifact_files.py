@@ -24,8 +24,8 @@ class FileCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether every file is there as it was written."""
-        return not self.missing and not self.changed
+        """Whether every file is there as it was written; of no file, nothing can be said."""
+        return self.checked > 0 and not self.missing and not self.changed
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -120,7 +120,7 @@ def differences_of(recorded: Manifest, again: Manifest) -> list[Difference]:
         pairs.append(("batch split", _words(recorded.batch_split), _words(again.batch_split)))
     was, now = recorded.environment, again.environment
     if was is not None and now is not None:
-        names = ("device", "threads", "processor", "platform", "python")
+        names = ("device", "threads", "processes", "processor", "platform", "python")
         pairs += [(name, getattr(was, name), getattr(now, name)) for name in names]
         packages = sorted(was.packages.keys() | now.packages.keys())
         pairs += [(name, was.packages.get(name, "none"), now.packages.get(name, "none")) for name in packages]

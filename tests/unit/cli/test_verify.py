@@ -80,6 +80,11 @@ def test_a_changed_and_a_missing_file_are_named_and_an_added_one_breaks_nothing(
     assert checked(folder).missing == ["merged/config.json"]
 
 
+def test_a_manifest_that_names_no_file_proves_nothing(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_bytes(manifest().to_json())
+    assert not checked(tmp_path).passed
+
+
 def test_the_command_says_by_its_exit_status_whether_the_files_are_right(folder: Path) -> None:
     arguments = ["verify", str(folder), "--files-only"]
     right = CliRunner().invoke(app, arguments)

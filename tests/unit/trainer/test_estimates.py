@@ -10,8 +10,9 @@ from tests.unit.trainer.place import Place
 from tunedeck_contracts import rpc
 from tunedeck_contracts.errors import Unavailable
 from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_contracts.jobs import Status
+from tunedeck_contracts.jobs import Device, Status
 from tunedeck_contracts.plans import EstimateJob, Plan
+from tunedeck_trainer.estimate_question import EstimateQuestion
 from tunedeck_trainer.estimates import Estimates
 
 ASKED = EstimateJob.model_validate(
@@ -25,8 +26,10 @@ class Measuring:
     def __init__(self) -> None:
         self.begun = asyncio.Event()
         self.is_gone = False
+        self.devices: list[str] = []
 
-    async def ask(self, *_: object) -> Any:
+    async def ask(self, module: str, question: EstimateQuestion, reply: object, device: str) -> Any:
+        self.devices = [question.device, device]
         self.begun.set()
         try:
             await asyncio.Event().wait()
@@ -34,7 +37,7 @@ class Measuring:
             self.is_gone = True
 
 
-def estimates(place: Place, device: str, measuring: Any) -> Estimates:
+def estimates(place: Place, device: str, measuring: Any, wanted: Device | None = None) -> Estimates:
     run = place.run(Hyperparameters())
     plan = Plan(
         job_uid="",
@@ -42,6 +45,7 @@ def estimates(place: Place, device: str, measuring: Any) -> Estimates:
         dataset=run.dataset,
         hyperparameters=run.hyperparameters,
         status=Status.CREATED,
+        device=wanted,
     )
 
     async def request(asked: rpc.Rpc[Any, Any], message: Any) -> Any:
@@ -77,3 +81,22 @@ async def test_an_estimate_on_a_cpu_goes_on_beside_a_run(place: Place) -> None:
     with pytest.raises(asyncio.CancelledError):
         await answer
     assert measuring.is_gone
+
+
+async def test_an_estimate_is_made_on_the_device_that_the_job_asks_for(place: Place) -> None:
+    measuring = Measuring()
+    place.around = replace(place.around, devices=("cuda:0", "cpu"))
+    asked = estimates(place, "cuda:0", measuring, Device.CPU)
+    answer = asyncio.create_task(asked.of_new_job(ASKED))
+    await measuring.begun.wait()
+    assert measuring.devices == ["cpu", "cpu"]
+    answer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await answer
+
+
+async def test_a_job_that_asks_for_a_gpu_gets_no_figures_of_a_cpu(place: Place) -> None:
+    measuring = Measuring()
+    with pytest.raises(Unavailable, match="the trainer that took the question has none"):
+        await estimates(place, "cpu", measuring, Device.GPU).of_new_job(ASKED)
+    assert not measuring.begun.is_set()

@@ -26,6 +26,7 @@ class Environment(Message):
     processor: str = Field(description="The model of the CPU, and the instructions that torch uses of it.")
     device: str = Field(description="'cpu', or the name of the GPU.")
     threads: int = Field(description="CPU threads of torch.")
+    processes: int = Field(default=1, description="Each computes its share of a batch's rows.")
     packages: dict[str, str] = Field(description="Versions by name.")
 
 

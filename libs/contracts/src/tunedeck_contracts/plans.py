@@ -4,7 +4,7 @@ from pydantic import Field
 
 from tunedeck_contracts.datasets import ResolvedDataset
 from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_contracts.jobs import RequestedConfiguration, Status
+from tunedeck_contracts.jobs import Device, RequestedConfiguration, Status
 from tunedeck_contracts.message import CamelMessage, Message
 from tunedeck_contracts.model_saving import StoredArtifact
 from tunedeck_contracts.models import ResolvedModel
@@ -17,9 +17,12 @@ class GetPlan(Message):
 
 
 class EstimateJob(CamelMessage):
-    """What `POST /api/jobs/estimate` takes: the configuration of a job's body; the rest of it is not read."""
+    """What `POST /api/jobs/estimate` takes: of a job's body what decides; the rest of it is not read."""
 
     configuration: RequestedConfiguration
+    device: Device | None = Field(
+        default=None, description="As in a job's body; null: what the trainer trains on that answers."
+    )
 
 
 class Plan(Message):
@@ -30,6 +33,7 @@ class Plan(Message):
     dataset: ResolvedDataset
     hyperparameters: Hyperparameters
     status: Status
+    device: Device | None = Field(default=None, description="What the job asks of its trainer.")
     artifacts: list[StoredArtifact] = Field(
         default=[], description="The files of its tuned model; empty while there are none."
     )

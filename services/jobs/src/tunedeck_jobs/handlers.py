@@ -227,7 +227,7 @@ async def report_push(message: ReportPush, pushes: PushesContext) -> PushReporte
 @request_handler(router, rpc.PLAN_RESOLVE)
 async def resolve_plan(message: EstimateJob, plans: PlansContext) -> Plan:
     """A trainer is asked what a job would take that is not there yet."""
-    return await plans.of_new_job(message.configuration)
+    return await plans.of_new_job(message)
 
 
 @request_handler(router, rpc.JOB_CLAIM)

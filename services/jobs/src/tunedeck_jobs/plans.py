@@ -3,8 +3,8 @@
 from tunedeck_contracts.errors import NotFound
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.ids import checked_id
-from tunedeck_contracts.jobs import ModelReference, Reference, RequestedConfiguration, Status
-from tunedeck_contracts.plans import Plan
+from tunedeck_contracts.jobs import ModelReference, Reference, Status
+from tunedeck_contracts.plans import EstimateJob, Plan
 from tunedeck_jobs.hyperparameter_choice import choose
 from tunedeck_jobs.record import Pinned
 from tunedeck_jobs.repository.jobs import JobRepository
@@ -38,10 +38,11 @@ class Plans:
             dataset=pinned.dataset,
             hyperparameters=Hyperparameters.model_validate(configuration.hyperparameters.model_dump()),
             status=record.job.status,
+            device=record.job.device,
             artifacts=list(record.stored_artifacts),
         )
 
-    async def of_new_job(self, configuration: RequestedConfiguration) -> Plan:
+    async def of_new_job(self, asked: EstimateJob) -> Plan:
         """What a job would have that is not stored.
 
         Raises:
@@ -49,6 +50,7 @@ class Plans:
             Conflict: its model or dataset is not known; `errors` has its problems.
             Unavailable: the catalog could not be asked.
         """
+        configuration = asked.configuration
         settings, _ = choose(configuration.hyperparameters)
         what = "What such a job would train is not known"
         pinned = await self._pinned_now(what, configuration.model, configuration.dataset)
@@ -58,6 +60,7 @@ class Plans:
             dataset=pinned.dataset,
             hyperparameters=Hyperparameters.model_validate(settings.model_dump()),
             status=Status.CREATED,
+            device=asked.device,
         )
 
     async def _pinned_now(self, what: str, model: ModelReference, dataset: Reference) -> Pinned:

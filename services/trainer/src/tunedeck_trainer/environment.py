@@ -13,8 +13,8 @@ _PACKAGES_OF = {"lora": ("peft",), "qlora": ("peft", "bitsandbytes"), "full": ()
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def environment(method: str, on_gpu: bool) -> Environment:
-    """What this process computes on."""
+def environment(method: str, on_gpu: bool, processes: int) -> Environment:
+    """What this process computes on, as one of the `processes` of its run."""
     libc = " ".join(platform.libc_ver())
     return Environment(
         python=platform.python_version(),
@@ -22,6 +22,7 @@ def environment(method: str, on_gpu: bool) -> Environment:
         processor=f"{_processor()} ({torch.backends.cpu.get_cpu_capability()})",
         device=torch.cuda.get_device_name() if on_gpu else "cpu",
         threads=torch.get_num_threads(),
+        processes=processes,
         packages={name: version(name) for name in (*_PACKAGES, *_PACKAGES_OF[method])},
     )
 

@@ -6,6 +6,7 @@ import shutil
 from tunedeck_contracts import rpc
 from tunedeck_contracts.errors import Unavailable
 from tunedeck_contracts.estimates import Estimate
+from tunedeck_contracts.jobs import Device
 from tunedeck_contracts.plans import EstimateJob, Plan
 from tunedeck_trainer.estimate_question import EstimateQuestion
 from tunedeck_trainer.side_process import SideProcesses
@@ -60,21 +61,27 @@ class Estimates:
 
     async def _of(self, plan: Plan) -> Estimate:
         around = self._around
+        devices = around.devices_for(plan.device)
+        if plan.device is Device.GPU and devices[0] == "cpu":
+            raise Unavailable(
+                "The job asks for a GPU, and the trainer that took the question has none. Where another "
+                "one has, ask again; else leave `device` out for the figures of a CPU."
+            )
         async with rows_beside(plan.dataset, around.blobs, self._folder) as rows_file:
             question = EstimateQuestion(
                 plan=plan,
                 models_dir=around.settings.models_dir.resolve(),
                 rows_file=rows_file,
-                device=around.device,
+                device=devices[0],
                 threads=around.settings.torch_threads,
-                processes=len(around.devices_for(None)),
+                processes=len(devices),
             )
             return await self._measured(question)
 
     async def _measured(self, question: EstimateQuestion) -> Estimate:
         if self._is_on_gpu and self._around.turn.is_training:
             raise _no_gpu()
-        asking = asyncio.create_task(self._processes.ask(MODULE, question, Estimate, self._around.device))
+        asking = asyncio.create_task(self._processes.ask(MODULE, question, Estimate, question.device))
         self._measuring = asking
         try:
             return await asking

@@ -57,6 +57,6 @@ class Previews:
                 plan=plan,
                 models_dir=self._around.settings.models_dir.resolve(),
                 rows_file=rows_file,
-                processes=len(self._around.devices_for(None)),
+                processes=len(self._around.devices_for(plan.device)),
             )
             return await self._processes.ask(MODULE, question, JobPreview)

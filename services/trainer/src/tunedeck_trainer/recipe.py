@@ -153,7 +153,7 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
         run=spec.run,
         result=result,
         split=batch_splits.of_run(trainer.args, model),
-        environment=environment(settings.method, on_gpu),
+        environment=environment(settings.method, on_gpu, ranks.count),
         points=read_points(history.file),
         log_file=folder / LOG,
     )
