@@ -22,6 +22,8 @@ from transformers.utils.logging import disable_progress_bar
 from bench import train_flops
 from bench.train_setup import SETTINGS, STEPS, WARM_UP, Setup
 from tunedeck_contracts.datasets import ResolvedDataset
+from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_contracts.jobs import Result
 from tunedeck_contracts.model_saving import ModelSaving
 from tunedeck_contracts.models import ResolvedModel
 from tunedeck_contracts.runs import Run
@@ -58,18 +60,7 @@ def ours(setup: Setup) -> Figures:
     """The recipe as the training process runs it, telling nobody; and what it executes beside the machine."""
     from peft import PeftModel
 
-    from tunedeck_trainer.recipe import fine_tune
-
-    points: list[LossPoint] = []
-
-    def tell(message: FromChild) -> None:
-        if isinstance(message, PointMade):
-            points.append(message.point)
-
-    run_folder = Path(tempfile.mkdtemp(prefix="run-", dir=setup.folder))
-    # The process around a run writes its log; here is none.
-    (run_folder / LOG).touch()
-    fine_tune(_spec(setup), run_folder, tell, Wishes())
+    _, points, run_folder = fine_tuned(setup, SETTINGS)
     memory = _peak_memory(setup)
     base = setup.base()
     step_batches = train_flops.batches(setup)[WARM_UP : STEPS - 1]
@@ -88,7 +79,23 @@ def ours(setup: Setup) -> Figures:
     }
 
 
-def _spec(setup: Setup) -> Spec:
+def fine_tuned(setup: Setup, settings: Hyperparameters) -> tuple[Result, list[LossPoint], Path]:
+    """Train by the recipe; the result, the points and the run's folder."""
+    from tunedeck_trainer.recipe import fine_tune
+
+    points: list[LossPoint] = []
+
+    def tell(message: FromChild) -> None:
+        if isinstance(message, PointMade):
+            points.append(message.point)
+
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=setup.folder))
+    # The process around a run writes its log; here is none.
+    (folder / LOG).touch()
+    return fine_tune(_spec(setup, settings), folder, tell, Wishes()), points, folder
+
+
+def _spec(setup: Setup, settings: Hyperparameters) -> Spec:
     dataset = ResolvedDataset(
         uid="dataset_1_a", name="Python documentation", rows=2, rows_blob="b", rows_sha256="0"
     )
@@ -100,7 +107,7 @@ def _spec(setup: Setup) -> Spec:
         training_mode="manual",
         model=ResolvedModel(uid=setup.model, name=setup.model, revision="", source="folder"),
         dataset=dataset,
-        hyperparameters=SETTINGS,
+        hyperparameters=settings,
         model_saving=ModelSaving(),
         lease_seconds=30,
         beat_seconds=5,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.trainer.child_runs import MODEL
 from tests.unit.trainer.resume_runs import SETTINGS, STEPS, Trained, trained
 from tunedeck_contracts.hyperparameters import Hyperparameters
 
@@ -58,6 +59,19 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     assert killed.status == -signal.SIGKILL
     newest = killed.checkpoint(min(step, STEPS - 1))
     resumed = trained(tmp_path / "resumed", gpt2_dir, chosen, resume=newest)
+    assert resumed.status == whole.status == 0
+    assert resumed.losses == whole.losses
+    assert resumed.weights == whole.weights
+
+
+def test_a_run_that_shares_what_its_rows_begin_with_goes_on_too(tmp_path: Path, models_dir: Path) -> None:
+    """A Llama without dropout is trained by the faster ways, which the GPT-2 above has none of."""
+    chosen = settings("lora", 1).model_copy(update={"lora_dropout": 0.0})
+    unsaved = chosen.model_copy(update={"save_steps": None})
+    whole = trained(tmp_path / "whole", models_dir, unsaved, model=MODEL)
+    killed = trained(tmp_path / "killed", models_dir, chosen, model=MODEL, killed_after=7)
+    assert killed.status == -signal.SIGKILL
+    resumed = trained(tmp_path / "resumed", models_dir, chosen, model=MODEL, resume=killed.checkpoint(7))
     assert resumed.status == whole.status == 0
     assert resumed.losses == whole.losses
     assert resumed.weights == whole.weights
