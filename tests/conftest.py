@@ -1,5 +1,6 @@
 """The real servers that connected tests use, one of each a test run, and the whole stack."""
 
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,14 @@ HUB_MODEL = "hub-only/tiny-gpt2"
 def pytest_report_header() -> str:
     """How to have the same strikes again."""
     return f"TUNEDECK_CHAOS_SEED={SEED}"
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from walking what all test modules have imported.
+
+    A walk takes as long as a second by the end, in which a service in this process answers nobody.
+    """
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
