@@ -36,7 +36,7 @@ def connect(settings: ServiceSettings, *, seconds: float = 5.0, presence: Presen
         connectTimeoutMS=5000,
         timeoutMS=int(seconds * 1000),
         maxPoolSize=32,
-        event_listeners=[presence] if presence else None,
+        event_listeners=[presence] if presence else [],
         **login(settings),
     )
 
