@@ -33,7 +33,7 @@ schemas: setup    ## Write all that is generated: schemas, OpenAPI, AsyncAPI, se
 images: setup     ## Install and run what each image holds, with the compose files' settings; about ten minutes
 	@exec $(BIN)/python -m pytest tests/images -m ""
 
-chaos: setup      ## The long form of the tests of failure, with what was measured and the seed; below 40 minutes
+chaos: setup      ## The long form of the tests of failure, with what was measured and the seed; about 50 minutes
 	@TUNEDECK_LONG=1 exec $(BIN)/python -m pytest tests/chaos \
 	  tests/unit/trainer/test_resume.py tests/connected/jobs/test_state_machine.py
 

@@ -22,7 +22,7 @@ from tunedeck_cli.home import Home
 from tunedeck_cli.stack import Stack
 from tunedeck_contracts.streams import TRAINING
 
-TIMES = 10
+TIMES = 20
 ENDLESS = 100_000
 BACK_SECONDS = 120
 

@@ -33,7 +33,7 @@ STOP_SECONDS = 12.0
 
 LAST_WORD_SECONDS = 5.0
 
-STORED_SECONDS = 1.0
+STORED_SECONDS = 0.3
 """For telemetry to store what the stream has of a run that was cancelled or paused, or has failed."""
 
 
