@@ -1,7 +1,17 @@
 """Figures that a run measured, for its summary and for docs/reliability.md."""
 
+import asyncio
+import contextlib
 import math
 from dataclasses import dataclass, field
+
+import nats
+from nats.errors import Error as NatsError
+
+from tunedeck_cli import server_commands
+from tunedeck_contracts.streams import TRAINING
+
+LONGEST_SECONDS = 120
 
 
 @dataclass
@@ -40,3 +50,23 @@ def noted(line: str) -> None:
 def figures() -> list[str]:
     """A line for each kind of recovery, and for each count."""
     return [*_NOTED, *(figure.line() for figure in _MEASURED.values())]
+
+
+def jetstream_answers(port: int) -> None:
+    """Wait until nats-server says what a stream holds: its stores are open then, not only its port."""
+    asyncio.run(_stream_answers(server_commands.nats_url(port)))
+
+
+async def _stream_answers(url: str) -> None:
+    async with asyncio.timeout(LONGEST_SECONDS):
+        while True:
+            with contextlib.suppress(NatsError, OSError):
+                client = await nats.connect(url, allow_reconnect=False, error_cb=_quiet)
+                async with client:
+                    await client.jetstream().stream_info(TRAINING.name, timeout=1)
+                    return
+            await asyncio.sleep(0.02)
+
+
+async def _quiet(_: Exception) -> None:
+    """Nobody listens yet."""

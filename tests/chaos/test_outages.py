@@ -12,11 +12,10 @@ import pytest
 from tests.chaos import reading
 from tests.chaos.client import PatientClient, ended, trains
 from tests.chaos.nemesis import Nemesis
-from tests.chaos.recovery import measured
+from tests.chaos.recovery import jetstream_answers, measured
 from tests.chaos.scale import IS_LONG, LEASE_SECONDS
 from tests.chaos.verdicts import wrong_points
 from tests.support.servers import wait_for
-from tunedeck_cli import ports
 from tunedeck_cli.stack import Stack
 
 OUTAGE_SECONDS = 60.0 if IS_LONG else 3 * LEASE_SECONDS
@@ -84,7 +83,7 @@ def test_a_restart_of_nats_is_not_seen_by_who_reads(
     killed_at = time.monotonic()
     nemesis.kill("nats")
     nemesis.until_replaced("nats", former)
-    wait_for("NATS", lambda: ports.accepts(chaos_stack.ports.nats))
+    jetstream_answers(chaos_stack.ports.nats)
     outage = time.monotonic() - killed_at
     measured("NATS usable after a kill", outage, goal=1)
     read_before = reader.count
@@ -119,6 +118,9 @@ def test_a_longer_outage_is_told_with_what_is_away(
                 answer, seconds = _timed(read)
                 assert_told(answer, named)
                 measured("503 in an outage that is known", seconds, goal=1)
+            answer, seconds = _timed(lambda: http.post(f"/api/jobs/{uid}/start"))
+            assert_told(answer, named)
+            measured("503 to a write in an outage that is known", seconds, goal=1)
         assert client.job(uid)["uid"] == uid
     reader.stop()
     assert {answer.status_code for answer in reader.failed} == {503}

@@ -1,26 +1,21 @@
 """How long recoveries take. Only in the long form, on a machine with nothing else to do."""
 
-import asyncio
-import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import nats
 import pytest
-from nats.errors import Error as NatsError
 
 from tests.chaos.client import PatientClient, ended, trains
 from tests.chaos.nemesis import CHILD, Nemesis, frozen
-from tests.chaos.recovery import measured
+from tests.chaos.recovery import jetstream_answers, measured
 from tests.chaos.scale import IS_LONG
 from tests.support.servers import wait_for
 from tests.support.tiny_model import build_tiny_model
-from tunedeck_cli import ports, server_commands
+from tunedeck_cli import ports
 from tunedeck_cli.home import Home
 from tunedeck_cli.stack import Stack
-from tunedeck_contracts.streams import TRAINING
 
 TIMES = 20
 ENDLESS = 100_000
@@ -89,6 +84,7 @@ def test_a_killed_server_can_be_written_to_soon(
     plain_stack: Stack, running: tuple[PatientClient, str], server: str, goal: float, tmp_path: Path
 ) -> None:
     nemesis = Nemesis(plain_stack)
+    name = {"nats": "NATS", "mongod": "MongoDB"}[server]
     port = plain_stack.ports.nats if server == "nats" else plain_stack.ports.mongo
     for number in range(TIMES):
         former = nemesis.pid(server)
@@ -100,26 +96,10 @@ def test_a_killed_server_can_be_written_to_soon(
             wait_for(server, lambda: ports.accepts(port))
             _write(plain_stack.api_url, f"after kill {number}")
         else:
-            asyncio.run(_stream_answers(server_commands.nats_url(port)))
-        measured(f"{server} usable after a kill", time.monotonic() - killed_at, goal=goal)
+            jetstream_answers(port)
+        measured(f"{name} usable after a kill", time.monotonic() - killed_at, goal=goal)
         # Who dies within its first second is held back by the supervisor: that is not measured here.
         time.sleep(2)
-
-
-async def _stream_answers(url: str) -> None:
-    """Wait until JetStream has its stores open and says how much a stream holds."""
-    async with asyncio.timeout(BACK_SECONDS):
-        while True:
-            with contextlib.suppress(NatsError, OSError):
-                client = await nats.connect(url, allow_reconnect=False, error_cb=_quiet)
-                async with client:
-                    await client.jetstream().stream_info(TRAINING.name, timeout=1)
-                    return
-            await asyncio.sleep(0.02)
-
-
-async def _quiet(_: Exception) -> None:
-    """Nobody listens yet."""
 
 
 def _write(url: str, name: str) -> None:

@@ -14,7 +14,7 @@ from tests.unit.trainer.place import LONG, SHORT, Place, children, until
 from tunedeck_chassis.blobs import ORPHAN_AGE
 from tunedeck_contracts import rpc
 from tunedeck_contracts.errors import Unavailable
-from tunedeck_contracts.jobs import Wanted
+from tunedeck_contracts.jobs import Phase, Wanted
 from tunedeck_contracts.runs import Claimed, Outcome
 from tunedeck_contracts.telemetry import Stored
 from tunedeck_trainer import supervision
@@ -136,6 +136,23 @@ async def test_a_cancel_does_not_wait_for_a_store_that_is_away(place: Place) -> 
     place.bus.wanted = Wanted.CANCEL
     await asyncio.wait_for(task, 120)
     assert place.bus.reports[0].outcome is Outcome.CANCELLED
+
+
+async def test_a_cancel_after_training_waits_neither_for_the_files_nor_for_telemetry(place: Place) -> None:
+    place.bus.stored = lambda: Stored(losses=0, resources=0, logs=0)  # type: ignore[method-assign]
+    for is_storing in (True, False):
+        place.blobs.away = is_storing
+        place.bus.wanted = Wanted.RUN
+        run = place.run(SHORT)
+        around = replace(place.around, settings=place.settings.model_copy(update={"drain_seconds": 3600.0}))
+        task = asyncio.create_task(Supervision(run, around).supervise())
+        after = Phase.SAVING if is_storing else Phase.FINALIZING
+        await until(lambda phase=after: bool(place.bus.beats) and place.bus.beats[-1].phase is phase)
+        place.bus.wanted = Wanted.CANCEL
+        await asyncio.wait_for(task, 120)
+        assert place.bus.reports.pop().outcome is Outcome.CANCELLED
+        place.bus.beats.clear()
+    assert not (place.settings.adapters_dir / "job_1_aaaa").exists()
 
 
 async def test_a_cancel_waits_neither_for_telemetry_nor_for_room_in_the_spool(place: Place) -> None:

@@ -28,7 +28,7 @@ Rep = TypeVar("Rep", bound=Message)
 PUBLISH_TIMEOUT = 5.0
 ABSENCE_SECONDS = 2.0
 """A service that nobody answered for as long is away: who asks for it is told at once, and waits no more."""
-_ABSENCE_BELIEVED_SECONDS = 5.0
+_ABSENCE_BELIEVED_SECONDS = 60.0
 _RETRY_WAIT = 0.1
 
 

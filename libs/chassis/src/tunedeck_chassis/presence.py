@@ -16,7 +16,7 @@ from pymongo.monitoring import (
 IMPATIENT_SECONDS = 0.8
 """Long enough for PyMongo to look again, which it does twice a second at most; short of the second in
 which a client is told."""
-_READS_BRIDGED_SECONDS = 2.0
+_READS_BRIDGED_SECONDS = 3.0
 _WRITES_BRIDGED_SECONDS = 5.0
 _TO_ANSWER_SECONDS = 0.2
 
@@ -51,7 +51,7 @@ class Presence(ServerHeartbeatListener):
     def patience(self, seconds: float, *, repeatable: bool) -> AbstractContextManager[None]:
         """While MongoDB is away, limits what is asked of it within, for a caller who waits `seconds`.
 
-        A restart is bridged (2 s for what can be sent again, else 5 s); what comes after is refused soon.
+        A restart is bridged (3 s for what can be sent again, else 5 s); what comes after is refused soon.
         While MongoDB is there, the client's own limit for each operation holds.
         """
         if self._away_since is None:

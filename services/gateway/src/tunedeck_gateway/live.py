@@ -109,26 +109,40 @@ class LiveStream:
             "snapshot", status=history.status.value, total=history.total, fence=history.fence
         )
         if history.status in PAST:
-            return await self._finish(history.last_iteration or 0, history.fence, history.status.value)
-        while True:
-            try:
-                message: Msg | None = await asyncio.wait_for(self._queue.get(), HEARTBEAT_SECONDS)
-            except TimeoutError:
-                # Silence may be a lost end: what the subscription missed, the history knows.
-                message = None
+            await self._finish(history.last_iteration or 0, history.fence, history.status.value)
+            return
+        while not await self._is_finished_by(await self._next()):
+            pass
+
+    async def _next(self) -> Msg | None:
+        """The next message, or None after a silence."""
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(self._queue.get(), HEARTBEAT_SECONDS)
+        return None
+
+    async def _is_finished_by(self, message: Msg | None) -> bool:
+        """Tell the client what a message, or a silence, brings; whether it was the end.
+
+        Through an outage the stream stays open: what it misses, the history knows afterwards.
+        """
+        try:
+            # Silence may be a lost end.
             if message is None or self._missed:
                 self._missed = False
                 history = await self._catch_up()
                 if history.status in PAST:
-                    return await self._finish(
-                        history.last_iteration or 0, history.fence, history.status.value
-                    )
-            if message is None:
-                await self._send_typed("heartbeat")
-                continue
-            ended = await self._handle(message)
+                    await self._finish(history.last_iteration or 0, history.fence, history.status.value)
+                    return True
+            ended = await self._handle(message) if message is not None else None
             if ended is not None:
-                return await self._finish(ended.last_iteration or 0, ended.fence, ended.status.value)
+                await self._finish(ended.last_iteration or 0, ended.fence, ended.status.value)
+                return True
+        except Unavailable as error:
+            log.warning("stream_waits", job=self._job_id, reason=error.detail)
+            self._missed = True
+        if message is None:
+            await self._send_typed("heartbeat")
+        return False
 
     async def _catch_up(self) -> History:
         while True:
@@ -136,8 +150,8 @@ class LiveStream:
             history = await self._bus.request(rpc.HISTORY_GET, asked)
             self._resume_steps[history.fence] = history.resume_step
             for stored in history.points:
-                self._cursor = stored.seq
                 self._last_point = await self._frame_of(history, stored)
+                self._cursor = stored.seq
                 await self._send(self._last_point)
             if not history.more:
                 return history
@@ -182,7 +196,6 @@ class LiveStream:
             await self._fill_gap(seq)
             if seq <= self._cursor:
                 return
-        self._cursor = seq
         self._last_point = point_frame(
             job_id=self._job_id,
             seq=seq,
@@ -192,6 +205,7 @@ class LiveStream:
             point=recorded.point,
             resources=await self._known_resources(),
         )
+        self._cursor = seq
         await self._send(self._last_point)
 
     def _follows(self, seq: int, owned_after: int) -> bool:

@@ -1,6 +1,7 @@
 """From the spool to the bus, in order, until telemetry says that it has stored everything."""
 
 import asyncio
+import contextlib
 import time
 
 import structlog
@@ -61,6 +62,7 @@ class Delivery:
         self._again = AGAIN_SECONDS
         self._progress_at = time.monotonic()
         self._added = asyncio.Event()
+        self._ask_now = asyncio.Event()
 
     def wake(self) -> None:
         """Something was added to the spool."""
@@ -76,6 +78,7 @@ class Delivery:
         Not until nothing waits: samples of the hardware go on, and one may always be on its way.
         """
         self._ask_seconds = ASK_SECONDS_AT_END
+        self._ask_now.set()
         deadline = time.monotonic() + seconds
         last = self._spool.newest()
         while not self._spool.is_stored(last):
@@ -120,7 +123,9 @@ class Delivery:
 
     async def _free_all(self) -> None:
         while True:
-            await asyncio.sleep(self._ask_seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ask_now.wait(), self._ask_seconds)
+            self._ask_now.clear()
             if self._spool.is_empty():
                 self._progress_at = time.monotonic()
                 continue

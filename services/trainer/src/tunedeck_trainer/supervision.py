@@ -24,7 +24,7 @@ from tunedeck_trainer.reporting import FencedOut, report
 from tunedeck_trainer.spool import Spool
 from tunedeck_trainer.surroundings import Surroundings
 from tunedeck_trainer.telling import Telling
-from tunedeck_trainer.training import Ended, Training
+from tunedeck_trainer.training import CalledOff, Ended, Training
 
 log = structlog.get_logger()
 
@@ -92,15 +92,24 @@ class Supervision:
             shutil.rmtree(self._of_job, ignore_errors=True)
 
     async def _work(self, telling: Telling, training: Training, checkpoints: CheckpointStore) -> None:
-        message = await self._ended(telling, await training.to_the_end())
-        telling.phase = Phase.FINALIZING
-        await self._drain(telling.delivery, message.outcome)
+        ended = await training.to_the_end()
+        try:
+            message = await training.unless_cancelled(self._all_stored(telling, ended))
+        except CalledOff:
+            message = self._report(telling, Ended(Outcome.CANCELLED))
+            await self._drain(telling.delivery, message.outcome)
         checkpoints.close()
         # From here the report's answer decides: a beat after it is refused as an ended job's.
         self._is_reporting = True
         await report(self._around.bus, message)
         self._is_reported = True
         self._keep_tuned(message)
+
+    async def _all_stored(self, telling: Telling, ended: Ended) -> Report:
+        message = await self._ended(telling, ended)
+        telling.phase = Phase.FINALIZING
+        await self._drain(telling.delivery, message.outcome)
+        return message
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None], training: Training) -> None:
         """Do the work; when the service stops, the run gets a moment to write and report a checkpoint."""

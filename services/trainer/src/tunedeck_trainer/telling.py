@@ -35,7 +35,7 @@ class Telling:
     last_lines: deque[LogLine] = field(default_factory=lambda: deque(maxlen=LOG_LINES_KEPT))
     is_called_off: bool = False
     _is_cut: bool = field(default=False, init=False)
-    _line_kept: int = field(default=0, init=False)
+    _kept_line: LogLine | None = field(default=None, init=False)
 
     @property
     def last_iteration(self) -> int:
@@ -55,17 +55,16 @@ class Telling:
             point=self.newest,
             resume_iteration=self.resume_iteration,
             probed=self.probed,
-            log=list(self.last_lines) if self._newest_line > self._line_kept else [],
+            log=list(self.last_lines) if self._newest_line != self._kept_line else [],
         )
 
     def kept(self, beat: Beat) -> None:
         """The beat was answered: the lines in it need not be told again."""
-        if beat.log:
-            self._line_kept = beat.log[-1].number
+        self._kept_line = beat.log[-1] if beat.log else self._kept_line
 
     @property
-    def _newest_line(self) -> int:
-        return self.last_lines[-1].number if self.last_lines else 0
+    def _newest_line(self) -> LogLine | None:
+        return self.last_lines[-1] if self.last_lines else None
 
     async def point(self, made: PointMade) -> None:
         """Spool a loss point; while the spool is full, wait, which in the end stops the child.

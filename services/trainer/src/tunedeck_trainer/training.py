@@ -45,7 +45,7 @@ Done = TypeVar("Done")
 
 
 class CalledOff(Exception):
-    """What was under way before the training began is not wanted any more."""
+    """What was under way before the training began, or after it, is not wanted any more."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,15 @@ class Training:
         self._wanted = Wanted.RUN
         self._cancelled_at: float | None = None
         self._called_off = asyncio.Event()
+        self._cancelled = asyncio.Event()
         self._is_stopping = False
 
     async def to_the_end(self) -> Ended:
         """Train; what the child has written of its state is registered before this returns."""
         try:
             rows_file = self._folder / "rows.jsonl"
-            await self._unless_called_off(rows.download(self._run.dataset, self._around.blobs, rows_file))
+            download = rows.download(self._run.dataset, self._around.blobs, rows_file)
+            await self._unless(self._called_off, download)
             ended = await self._trained(rows_file)
         except CalledOff:
             ended = Ended(self._outcome_wanted())
@@ -103,6 +105,10 @@ class Training:
         if ended.outcome in (Outcome.LOST, Outcome.FAILED):
             await self._settled(self._settings.drain_seconds)
         return ended
+
+    async def unless_cancelled(self, work: Coroutine[Any, Any, Done]) -> Done:
+        """Do what comes after training, which may take long, or raise CalledOff at a cancel."""
+        return await self._unless(self._cancelled, work)
 
     async def heed(self, wanted: Wanted) -> None:
         """Pass on what a person wants; the child heeds it at its next step boundary."""
@@ -117,6 +123,7 @@ class Training:
             self._called_off.set()
         if wanted is Wanted.CANCEL:
             self._cancelled_at = time.monotonic()
+            self._cancelled.set()
             self._telling.is_called_off = True
         if self._process is not None:
             await self._process.command(wanted)
@@ -143,7 +150,7 @@ class Training:
     async def _trained(self, rows_file: Path) -> Ended:
         for checkpoint in (*self._run.checkpoints, None):
             try:
-                resume = await self._unless_called_off(self._fetched(checkpoint))
+                resume = await self._unless(self._called_off, self._fetched(checkpoint))
             except TornCheckpoint as error:
                 self._tell_refused(checkpoint, str(error))
                 continue
@@ -152,12 +159,12 @@ class Training:
                 return ended
         raise AssertionError("A run that begins at its start refuses no checkpoint.")
 
-    async def _unless_called_off(self, work: Coroutine[Any, Any, Done]) -> Done:
+    async def _unless(self, told: asyncio.Event, work: Coroutine[Any, Any, Done]) -> Done:
         """What the work gives; it may wait for a store that is away, and a person is not to wait with it."""
-        tasks = asyncio.create_task(work), asyncio.create_task(self._called_off.wait())
+        tasks = asyncio.create_task(work), asyncio.create_task(told.wait())
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if self._called_off.is_set():
+            if told.is_set():
                 raise CalledOff
             return tasks[0].result()
         finally:

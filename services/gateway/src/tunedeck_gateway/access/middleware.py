@@ -6,6 +6,7 @@ state: `key_id`, empty where no key is asked for.
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +34,6 @@ FORBIDDEN_STREAM = 4403
 LIMITED_STREAM = 4429
 KEY_ENDED = 1008
 TRY_AGAIN_LATER = 1013
-_KEY_SECONDS = 2.0
 _CHANGES_NOTHING = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -61,7 +61,9 @@ class AccessMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Guard one request or one stream."""
         if scope["type"] == "http":
-            await self._request(scope, receive, send)
+            # Whatever of the gateway's own asks MongoDB for a request: keys, limits, the disk, a file.
+            with self._access.database.patience(math.inf, repeatable=scope["method"] in _CHANGES_NOTHING):
+                await self._request(scope, receive, send)
         elif scope["type"] == "websocket":
             await self._stream(scope, receive, send)
         else:
@@ -141,8 +143,7 @@ class AccessMiddleware:
     async def _check_key(self, scope: Scope, headers: Headers) -> None:
         if self._access.keys is None:
             return
-        with self._access.database.patience(_KEY_SECONDS, repeatable=True):
-            key = await self._authenticated(self._access.keys, scope, headers)
+        key = await self._authenticated(self._access.keys, scope, headers)
         scope["state"]["key_id"] = key.id
         require(key, needed_scope(scope["method"], scope["path"]))
 
