@@ -44,7 +44,8 @@ async def streamed_events(stack: Stack) -> dict[str, list[JobEvent]]:
     async with connected(stack, "gateway") as broker:
         jetstream = broker.connection.jetstream()
         state = (await jetstream.stream_info(JOBS.name)).state
-        for sequence in range(state.first_seq, state.last_seq + 1):
+        # An empty stream says 0, which is no number of a message.
+        for sequence in range(max(1, state.first_seq), state.last_seq + 1):
             with suppress(NotFoundError):
                 message = await jetstream.get_msg(JOBS.name, sequence)
                 if message.subject != subjects.JOB_START:
