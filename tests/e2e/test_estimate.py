@@ -60,8 +60,9 @@ def test_a_job_is_quoted_before_it_is_there_and_held_to_it_after(api: Api, datas
     assert predicted["tokens"] == quote["tokens"], "the same rows in the same order"
     assert actual["seconds"] == job["result"]["seconds"]
     assert actual["peakMemoryBytes"] == job["result"]["peakMemoryBytes"]
-    assert predicted["peakMemoryBytes"]["low"] / 2 < actual["peakMemoryBytes"]
-    assert actual["peakMemoryBytes"] < 2 * predicted["peakMemoryBytes"]["high"]
+    for figure, slack in (("seconds", 5), ("peakMemoryBytes", 1.5)):
+        low, high = predicted[figure]["low"] / slack, predicted[figure]["high"] * slack
+        assert low <= actual[figure] <= high, (figure, predicted[figure])
     assert job["batchSplit"] is None
     told = api.main.get(f"/api/jobs/{job['uid']}/events").json()["events"]
     assert "adjusted" not in [one["type"] for one in told]

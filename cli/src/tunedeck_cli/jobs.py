@@ -8,11 +8,16 @@ import typer
 from tunedeck_cli import installation
 from tunedeck_cli.output import AsJson, console, note, plain, print_json, table
 from tunedeck_cli.progress import show
+from tunedeck_cli.replay import in_words
+from tunedeck_contracts.estimates import BatchSplit
 
 app = typer.Typer(no_args_is_help=True, help="The jobs of the installation of TUNEDECK_API_URL.")
 
 Uid = Annotated[str, typer.Argument(help="The job's uid; `tunedeck jobs list` shows it.")]
 Job = dict[str, Any]
+
+_FIGURES = (("seconds", "seconds", 1.0), ("memory (MiB)", "peakMemoryBytes", 2.0**20))
+"""Of an estimate: what a person reads, its key, and how much of it is one."""
 
 
 @app.command("list")
@@ -38,7 +43,9 @@ def list_jobs(
 
 @app.command()
 def watch(uid: Uid, as_json: AsJson = False) -> None:
-    """Follow a job to its end; as JSON, each frame of the live stream in a line of its own.
+    """Follow a job to its end, and show what it took beside what was predicted.
+
+    As JSON: each frame of the live stream in a line of its own.
 
     The exit status is 0 when the job completed, and 1 when it ended otherwise.
     """
@@ -53,6 +60,7 @@ def watch(uid: Uid, as_json: AsJson = False) -> None:
         job = client.job(uid)
     if not as_json:
         console.print(plain(_ending(job)), soft_wrap=True)
+        _show_estimate(job)
     raise typer.Exit(0 if job["status"] == "completed" else 1)
 
 
@@ -97,6 +105,31 @@ def _cells(job: Job) -> list[str]:
         job["createdAt"][:16].replace("T", " "),
         job["name"],
     ]
+
+
+def _show_estimate(job: Job) -> None:
+    """Predicted against actual, and the split of the batches where they did not fit as asked for."""
+    estimate = job.get("estimate") or {}
+    predicted, actual = estimate.get("predicted") or {}, estimate.get("actual") or {}
+    if predicted or actual:
+        shown = table("", "predicted", "actual")
+        for name, key, unit in _FIGURES:
+            shown.add_row(name, _range(predicted.get(key), unit), _figure(actual.get(key), unit))
+        console.print(shown)
+    if job.get("batchSplit"):
+        split = BatchSplit.model_validate(job["batchSplit"])
+        console.print(plain(f"Batches: {in_words(split)}. {split.reason}".strip()), soft_wrap=True)
+
+
+def _range(found: dict[str, float] | None, unit: float) -> str:
+    if found is None:
+        return "-"
+    low, expected, high = (_figure(found[name], unit) for name in ("low", "expected", "high"))
+    return f"{expected} ({low} to {high})"
+
+
+def _figure(value: float | None, unit: float) -> str:
+    return "-" if value is None else f"{value / unit:.1f}"
 
 
 def _loss(value: float | None) -> str:

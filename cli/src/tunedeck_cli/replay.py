@@ -67,12 +67,15 @@ def check_replayable(manifest: Manifest) -> Losses:
 
 def replayed(client: Client, manifest: Manifest, steps: int) -> tuple[str, Manifest]:
     """Train the first steps as a job, which is deleted afterwards; its uid, and what its manifest says."""
-    job = client.create_job(_job(manifest, steps))
+    job = client.create_job(job_of(manifest, steps))
     uid = str(job["uid"])
     note(f"Job {uid} trains the first {steps} steps again.")
     try:
         if job["status"] == "created":
             raise CommandFailed(f"The steps cannot be trained again here: {' '.join(job['problems'])}")
+        for problem in client.job(uid)["problems"]:
+            # Of a queued job: that no trainer has such a device, for which it waits without end.
+            note(problem)
         ended = client.wait_until_past(uid, seconds=float("inf"))
         if ended["status"] != "completed":
             failure = ended.get("failure") or {}
@@ -86,7 +89,12 @@ def replayed(client: Client, manifest: Manifest, steps: int) -> tuple[str, Manif
 
 
 def compared(recorded: Manifest, uid: str, again: Manifest, steps: int, tolerance: float) -> Replay:
-    """Both runs side by side; equal losses are asked for where all is equal that they depend on."""
+    """Both runs side by side; equal losses are asked for where all is equal that they depend on.
+
+    Raises:
+        CommandFailed: they had another number of processes, and so other rows in each step.
+    """
+    _check_processes(recorded, again)
     differences = differences_of(recorded, again)
     on_cpu = recorded.environment is not None and recorded.environment.device == "cpu"
     allowed = 0.0 if on_cpu and not differences else tolerance
@@ -117,24 +125,38 @@ def differences_of(recorded: Manifest, again: Manifest) -> list[Difference]:
         ("settings", recorded.hyperparameters, again.hyperparameters),
     ]
     if recorded.batch_split is not None and again.batch_split is not None:
-        pairs.append(("batch split", _words(recorded.batch_split), _words(again.batch_split)))
+        pairs.append(("batch split", in_words(recorded.batch_split), in_words(again.batch_split)))
     was, now = recorded.environment, again.environment
     if was is not None and now is not None:
-        names = ("device", "threads", "processes", "processor", "platform", "python")
+        names = ("device", "threads", "processor", "platform", "python")
         pairs += [(name, getattr(was, name), getattr(now, name)) for name in names]
         packages = sorted(was.packages.keys() | now.packages.keys())
         pairs += [(name, was.packages.get(name, "none"), now.packages.get(name, "none")) for name in packages]
     return [Difference(what, str(a), str(b)) for what, a, b in pairs if a != b]
 
 
-def _words(split: BatchSplit) -> str:
+def in_words(split: BatchSplit) -> str:
+    """How the rows of a step are split, for a person."""
     again = ", activations computed again" if split.gradient_checkpointing else ""
     return f"{split.gradient_accumulation_steps} x {split.micro_batch_size} rows a step{again}"
 
 
-def _job(manifest: Manifest, steps: int) -> Json:
+def _check_processes(recorded: Manifest, again: Manifest) -> None:
+    """`batch_size` is of one process: n of them compute n times the rows in a step."""
+    was, now = recorded.environment, again.environment
+    if was is not None and now is not None and was.processes != now.processes:
+        raise CommandFailed(
+            f"The losses cannot be compared: the artifact was trained on {was.processes} devices at once and "
+            f"the replay on {now.processes}, with batch_size rows on each, so their steps had other rows. "
+            "Verify it where a trainer has as many devices (TUNEDECK_DEVICES), or only its files with "
+            "--files-only."
+        )
+
+
+def job_of(manifest: Manifest, steps: int) -> Json:
+    """The job that trains the first steps again, on a device of the kind that the artifact is of."""
     assert manifest.hyperparameters is not None
-    return {
+    job = {
         "name": f"Verify {manifest.job_uid}: its first {steps} steps"[:200],
         "description": "Made by `tunedeck verify`, which compares its losses with the recorded ones and "
         "deletes it.",
@@ -148,6 +170,9 @@ def _job(manifest: Manifest, steps: int) -> Json:
         "trainingMode": "manual",
         "stopAfterSteps": steps,
     }
+    if manifest.environment is not None:
+        job["device"] = "cpu" if manifest.environment.device == "cpu" else "gpu"
+    return job
 
 
 def _remove(client: Client, uid: str) -> None:

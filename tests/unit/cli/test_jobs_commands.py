@@ -44,10 +44,21 @@ def job(uid: str, status: str, **more: Any) -> dict[str, Any]:
     } | more
 
 
+GIB = 2**30
+ESTIMATE = {
+    "predicted": {
+        "seconds": {"low": 8.0, "expected": 10.0, "high": 15.0},
+        "peakMemoryBytes": {"low": GIB, "expected": 2 * GIB, "high": 3 * GIB},
+    },
+    "actual": {"seconds": 12.25, "peakMemoryBytes": 2.5 * GIB},
+}
+SPLIT = {"microBatchSize": 2, "gradientAccumulationSteps": 4, "reason": "A micro-batch of 8 did not fit."}
 FAILURE = {"code": "crash", "detail": "The training process died.", "hint": "Look."}
 JOBS = {
-    "job_1": job("job_1", "completed", result={"validationLossAfter": 0.5}),
-    "job_2": job("job_2", "failed", failure=FAILURE),
+    "job_1": job(
+        "job_1", "completed", result={"validationLossAfter": 0.5}, estimate=ESTIMATE, batchSplit=SPLIT
+    ),
+    "job_2": job("job_2", "failed", failure=FAILURE, estimate=None, batchSplit=None),
     "job_3": job("job_3", "running", live_metrics={"current_loss": 1.25, "validation_loss": 1.5}),
 }
 
@@ -147,6 +158,18 @@ def test_watching_ends_with_the_job_and_says_by_its_status_how(tunedeck: Callabl
     assert "job_2 is failed (crash): The training process died." in bad.out
     frames = [json.loads(line) for line in tunedeck("jobs", "watch", "job_1", "--json").out.splitlines()]
     assert [frame["type"] for frame in frames] == ["point", "point", "end"]
+
+
+def test_watching_ends_with_what_was_predicted_and_what_it_took(tunedeck: Callable[..., Ended]) -> None:
+    shown = tunedeck("jobs", "watch", "job_1").out.splitlines()
+    assert [line.split() for line in shown[-4:-1]] == [
+        ["predicted", "actual"],
+        ["seconds", "10.0", "(8.0", "to", "15.0)", "12.2"],
+        ["memory", "(MiB)", "2048.0", "(1024.0", "to", "3072.0)", "2560.0"],
+    ]
+    assert shown[-1] == "Batches: 4 x 2 rows a step. A micro-batch of 8 did not fit."
+    unprobed = tunedeck("jobs", "watch", "job_2").out
+    assert "predicted" not in unprobed and "Batches" not in unprobed
 
 
 def test_cancel_asks_and_says_when_the_job_ends(tunedeck: Callable[..., Ended]) -> None:

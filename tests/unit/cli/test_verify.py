@@ -2,17 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import cast
 
 import pytest
 from typer.testing import CliRunner
 
 from tunedeck_cli import artifact_files, replay
 from tunedeck_cli.artifact_files import sha256_of
+from tunedeck_cli.client import Client
 from tunedeck_cli.errors import CommandFailed
 from tunedeck_cli.main import app
 from tunedeck_contracts.artifacts import MANIFEST, Environment, Evaluation, Losses, Manifest, ManifestFile
 from tunedeck_contracts.estimates import BatchSplit
 from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_contracts.jobs import CreateJob
 from tunedeck_contracts.message import utc_now
 
 CPU = Environment(
@@ -172,3 +175,48 @@ def test_a_run_of_something_else_proves_nothing(changed: dict[str, object], what
 def test_losses_on_a_gpu_need_not_be_equal() -> None:
     gpu = manifest(environment=CPU.model_copy(update={"device": "A GPU"}))
     assert replay.compared(gpu, "job_2_bbbb", gpu, 2, 1e-3).tolerance == 1e-3
+
+
+@pytest.mark.parametrize(("device", "asked"), [("cpu", "cpu"), ("NVIDIA H100 80GB HBM3", "gpu")])
+def test_the_steps_are_asked_of_the_kind_of_device_that_trained_them(device: str, asked: str) -> None:
+    job = replay.job_of(manifest(environment=CPU.model_copy(update={"device": device})), 3)
+    assert CreateJob.model_validate(job).device == asked
+    assert "device" not in replay.job_of(manifest(environment=None), 3)
+
+
+class Queue:
+    """An installation without a GPU, where a job for one waits; somebody cancels it at last."""
+
+    def __init__(self) -> None:
+        self.status = "queued"
+
+    def create_job(self, job: dict[str, object]) -> dict[str, object]:
+        assert job["device"] == "gpu"
+        return self.job("job_2_bbbb")
+
+    def job(self, uid: str) -> dict[str, object]:
+        return {"uid": uid, "status": self.status, "problems": ["No trainer that is there has a GPU."]}
+
+    def wait_until_past(self, uid: str, *, seconds: float) -> dict[str, object]:
+        self.status = "cancelled"
+        return self.job(uid)
+
+    def delete(self, uid: str) -> None:
+        self.status = "deleted"
+
+
+def test_a_replay_that_waits_for_a_device_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    queue = Queue()
+    gpu = manifest(environment=CPU.model_copy(update={"device": "A GPU"}))
+    with pytest.raises(CommandFailed, match="ended as cancelled"):
+        replay.replayed(cast(Client, queue), gpu, 2)
+    assert "No trainer that is there has a GPU." in capsys.readouterr().err
+    assert queue.status == "deleted"
+
+
+def test_a_replay_on_another_number_of_devices_is_told_as_that_and_not_compared() -> None:
+    two = manifest(environment=CPU.model_copy(update={"processes": 2}))
+    other = manifest(losses=Losses(train=[9.0], evaluations=[]))
+    with pytest.raises(CommandFailed, match=r"on 2 devices at once .* on 1, .*TUNEDECK_DEVICES"):
+        replay.compared(two, "job_2_bbbb", other, 1, 1e-3)
+    assert replay.compared(two, "job_2_bbbb", two, 3, 1e-3).passed

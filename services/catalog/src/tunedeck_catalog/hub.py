@@ -204,8 +204,7 @@ async def _answer(asked: Awaitable[Result], seconds: float) -> Result:
 
 
 def _unavailable(error: Exception, seconds: float) -> Unavailable:
-    # The client's own limit and the wait for its thread end together; either may be first.
-    if isinstance(error, (TimeoutError, TimeoutException)):
+    if isinstance(error, (TimeoutError, TimeoutException)):  # Both limits are one; either ends first.
         reason = f"it did not answer within {seconds:g} s"
     elif isinstance(error, OfflineModeIsEnabled):
         reason = "HF_HUB_OFFLINE is set"
