@@ -14,6 +14,7 @@ from tunedeck_cli import bundled_model
 from tunedeck_cli.home import Home
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_trainer import data, token_loss
+from tunedeck_trainer.model_config import load_config, positions
 from tunedeck_trainer.model_loading import add_lora, load_model
 from tunedeck_trainer.tokenizer_loading import load_tokenizer
 
@@ -70,7 +71,8 @@ class Setup:
     @cached_property
     def prepared(self) -> data.Prepared:
         """The trainer's own tokens and split, which every side gets."""
-        return data.prepare(self.rows, self.tokenizer, SETTINGS)
+        config = load_config(self.models / self.model)
+        return data.prepare(self.rows, self.tokenizer, SETTINGS, positions(config))
 
     def base(self) -> Any:
         """The model before it is trained."""

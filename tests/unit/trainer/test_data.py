@@ -76,27 +76,58 @@ def test_every_row_without_a_trained_token_is_named_also_when_none_is_left(
     assert failed.value.row == 1
 
 
+def example(number: int, token: int) -> data.Example:
+    """A row whose tokens are equal to those of all with the same one."""
+    return data.Example(number, [1, token, 2], [data.IGNORED, token, 2], truncated=False)
+
+
 def test_the_split_is_seeded_and_shares_no_row() -> None:
-    rows = [data.Row(n, f"q{n % 40}", "a") for n in range(60)]
+    rows = [example(n, n % 40) for n in range(60)]
     settings = Hyperparameters(validation_split=0.2)
     train, validation = data.split(rows, settings)
     assert len(train) + len(validation) == 60
-    assert 6 <= len(validation) <= 12
-    assert not {row.input for row in train} & {row.input for row in validation}
+    assert len(validation) == 12
+    assert not {tuple(row.input_ids) for row in train} & {tuple(row.input_ids) for row in validation}
     assert data.split(rows, settings) == (train, validation)
     assert data.split(rows, settings.model_copy(update={"seed": 1}))[1] != validation
 
 
 @pytest.mark.parametrize(("share", "most", "expected"), [(0.5, 3, 3), (0.001, None, 1), (0.99, None, 9)])
 def test_both_sides_have_a_row(share: float, most: int | None, expected: int) -> None:
-    rows = [data.Row(n, f"q{n}", "a") for n in range(10)]
+    rows = [example(n, n) for n in range(10)]
     train, validation = data.split(rows, Hyperparameters(validation_split=share, validation_rows=most))
     assert (len(train), len(validation)) == (10 - expected, expected)
 
 
+def test_rows_that_differ_beyond_the_cut_alone_stay_on_one_side(tokenizer: Any, tmp_path: Path) -> None:
+    rows = [{"input": f"{n % 4}", "output": "long " * 40 + str(n)} for n in range(40)]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = Hyperparameters(max_length=100, validation_split=0.5)
+    prepared = data.prepare(file, tokenizer, settings)
+    assert prepared.truncated_rows == 40
+    assert (len(prepared.train), len(prepared.validation)) == (20, 20)
+    sides = ({tuple(one.input_ids) for one in side} for side in (prepared.train, prepared.validation))
+    assert not set.intersection(*sides)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_row_that_is_there_often_does_not_fill_the_validation(seed: int) -> None:
+    settings = Hyperparameters(validation_split=0.1, seed=seed)
+    rows = [example(n, 7) for n in range(30)] + [example(n, n) for n in range(30, 60)]
+    train, validation = data.split(rows, settings)
+    assert (len(train), len(validation)) == (54, 6)
+    assert 7 not in {row.input_ids[1] for row in validation}
+    # Each is there more often than validation has places.
+    often = [example(n, 7) for n in range(12)] + [example(n, 8) for n in range(12, 20)]
+    train, validation = data.split(often, settings)
+    assert {row.input_ids[1] for row in validation} == {8}
+    assert (len(train), len(validation)) == (12, 8)
+
+
 def test_one_distinct_row_is_refused() -> None:
     with pytest.raises(RunFailed, match="two different rows"):
-        data.split([data.Row(n, "q", "a") for n in range(3)], Hyperparameters())
+        data.split([example(n, 1) for n in range(3)], Hyperparameters())
 
 
 def test_a_line_that_is_no_row_is_named(tmp_path: Path) -> None:

@@ -3,15 +3,19 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.unit.trainer.child_runs import a_run, write_rows
 from tests.unit.trainer.resume_runs import GPT2
+from tunedeck_contracts.errors import Conflict
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Status
 from tunedeck_contracts.plans import Plan
-from tunedeck_trainer import estimating
+from tunedeck_trainer import estimating, failures, probing, side_process
 from tunedeck_trainer.estimate_question import EstimateQuestion
 from tunedeck_trainer.failures import RunFailed
+from tunedeck_trainer.loop import TokenTrainer
+from tunedeck_trainer.memory_use import MemoryUse
 from tunedeck_trainer.quoting import Measured, Pass
 
 
@@ -68,3 +72,58 @@ def test_what_a_run_would_refuse_is_refused(tmp_path: Path, gpt2_dir: Path) -> N
     ):
         with pytest.raises(RunFailed, match=says):
             estimating.estimate(question(tmp_path, gpt2_dir, GPT2, **settings))
+
+
+def let_fit(monkeypatch: pytest.MonkeyPatch, rows: int) -> list[tuple[int, int, bool]]:
+    """Have no micro-batch fit that is larger; the tries of two layers or less, as they come."""
+    tried: list[tuple[int, int, bool]] = []
+    really = probing.measured
+
+    def measured(trainer: TokenTrainer, memory: MemoryUse) -> Measured:
+        size, steps = trainer.args.train_batch_size, trainer.args.gradient_accumulation_steps
+        tried.append((size, steps, trainer.model.is_activation_checkpointing))
+        if size > rows:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB.")
+        return really(trainer, memory)
+
+    monkeypatch.setattr(probing, "measured", measured)
+    return tried
+
+
+def test_batches_that_do_not_fit_are_quoted_as_they_would_be_split(
+    tmp_path: Path, gpt2_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = question(tmp_path, gpt2_dir, GPT2, batch_size=8, max_steps=2)
+    whole = estimating.estimate(asked)
+    tried = let_fit(monkeypatch, 2)
+    quote = estimating.estimate(asked)
+    assert tried == [(8, 1, False), (4, 2, False), (2, 4, False), (2, 4, False)]
+    assert "split into 4 micro-batches of 2 for each step" in quote.basis and "split" not in whole.basis
+    assert quote.tokens == whole.tokens, "the same rows a step"
+
+
+def test_what_fits_in_no_split_is_a_failure_of_the_job_that_says_what_to_change(
+    tmp_path: Path, gpt2_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = let_fit(monkeypatch, 0)
+    with pytest.raises(RunFailed, match=r"^The job does not fit .* Lower max_length") as raised:
+        estimating.estimate(question(tmp_path, gpt2_dir, GPT2, batch_size=2))
+    assert raised.value.code == "out_of_memory"
+    assert tried == [(2, 1, False), (1, 2, False), (1, 2, True)]
+    refused = side_process.refusal(failures.of_exception(raised.value))
+    assert isinstance(refused, Conflict), "asking again alone would not help"
+
+
+def test_an_error_that_is_not_for_memory_is_not_searched_around(
+    tmp_path: Path, gpt2_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[TokenTrainer] = []
+
+    def broken(trainer: TokenTrainer, memory: MemoryUse) -> Measured:
+        tried.append(trainer)
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr(probing, "measured", broken)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        estimating.estimate(question(tmp_path, gpt2_dir, GPT2, batch_size=2))
+    assert len(tried) == 1

@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 import threading
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +23,7 @@ from tunedeck_trainer import data, token_loss
 from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.loop import Points
 from tunedeck_trainer.model_loading import add_lora, load_model
+from tunedeck_trainer.order import EpochOrder
 from tunedeck_trainer.pipe import Command, Failed, Finished, FromChild, PhaseChanged, PointMade, Stopped
 from tunedeck_trainer.tokenizer_loading import load_tokenizer
 
@@ -149,6 +152,32 @@ def test_a_model_whose_loss_is_not_finite_fails_the_run(models_dir: Path, tmp_pa
     end = told[-1]
     assert isinstance(end, Failed)
     assert end.failure.code == "not_finite"
+    assert end.failure.detail == "The loss of the validation rows was not finite before the first step."
+
+
+def test_a_loss_that_is_no_number_at_a_later_step_names_the_step_and_its_rows(
+    models_dir: Path, tmp_path: Path
+) -> None:
+    settings = SETTINGS.model_copy(update={"eval_steps": 100})
+    overflow_at("Z", models_dir / MODEL, tmp_path / "models" / MODEL)
+    file = tmp_path / "rows.jsonl"
+    write_rows(file, 30)
+    train = data.prepare(file, load_tokenizer(models_dir / MODEL), settings).train
+    order = EpochOrder([len(one.input_ids) for one in train], 8, settings.seed)
+    third = sorted(train[index].row for index in islice(order, 16, 24))
+    lines = file.read_text().splitlines(keepends=True)
+    # As long as it was, so that the order stays.
+    lines[third[3] - 1] = lines[third[3] - 1].replace("What", "Zhat")
+    file.write_text("".join(lines))
+    told, status, _ = run_child(tmp_path, tmp_path / "models", settings)
+    assert status == 1
+    made = [(one.point.step, one.point.nonfinite) for one in points(told)]
+    assert made == [(1, False), (2, False), (3, True)]
+    end = told[-1]
+    assert isinstance(end, Failed)
+    assert end.failure.code == "not_finite"
+    rows = ", ".join(str(row) for row in third)
+    assert f"not finite at step 3, which trained on the rows {rows}." in end.failure.detail
 
 
 def test_a_point_that_is_not_finite_keeps_the_last_finite_loss_and_ends_the_run() -> None:
@@ -170,11 +199,36 @@ def test_a_point_that_is_not_finite_keeps_the_last_finite_loss_and_ends_the_run(
     assert (second.point.train_loss, second.point.nonfinite, second.point.grad_norm) == (2.5, True, 0.0)
 
 
+def test_a_validation_loss_that_is_no_number_is_not_laid_to_rows_that_were_trained_on() -> None:
+    callback = Points(lambda _: None, threading.Event())
+    callback.trainer = SimpleNamespace(step_tokens=10, step_rows=[7, 4])
+    state = TrainerState(max_steps=9, num_train_epochs=1)
+    state.global_step = 2
+    with pytest.raises(RunFailed) as failed:
+        callback.on_evaluate(SimpleNamespace(), state, TrainerControl(), {"eval_loss": math.inf})
+    assert str(failed.value) == "The loss of the validation rows was not finite after step 2."
+
+
 def poison(model: Path, copy: Path) -> None:
     """A copy whose last normalisation overflows."""
     loaded = AutoModelForCausalLM.from_pretrained(model)
     with torch.no_grad():
         loaded.model.norm.weight.fill_(float("inf"))
+    save_copy(loaded, model, copy)
+
+
+def overflow_at(token: str, model: Path, copy: Path) -> None:
+    """A copy that overflows where it reads the token; what it answers otherwise is the same."""
+    loaded = AutoModelForCausalLM.from_pretrained(model)
+    read = loaded.get_input_embeddings().weight
+    loaded.config.tie_word_embeddings = False
+    loaded.lm_head.weight = torch.nn.Parameter(read.detach().clone())
+    with torch.no_grad():
+        read[load_tokenizer(model).convert_tokens_to_ids(token)] = float("inf")
+    save_copy(loaded, model, copy)
+
+
+def save_copy(loaded: Any, model: Path, copy: Path) -> None:
     loaded.save_pretrained(copy)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         (copy / name).write_bytes((model / name).read_bytes())

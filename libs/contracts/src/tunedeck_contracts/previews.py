@@ -33,7 +33,7 @@ class PreviewedRow(Message):
     """One row of the batch, in the order of the batch."""
 
     row: int = Field(description="Number of the row in the dataset, from 1.")
-    truncated: bool = Field(description="Whether it was longer than `max_length` and was cut.")
+    truncated: bool = Field(description="Whether it was longer than a row may be and was cut.")
     token_count: int = Field(description="Tokens that the model reads, without padding.")
     trained_token_count: int = Field(description="Those of them that the loss counts.")
     padding: int = Field(
@@ -62,11 +62,13 @@ class JobPreview(Message):
         "lacks the memory reads the same rows in the same order in smaller batches: the job's `batchSplit`."
     )
     gradient_accumulation_steps: int = Field(description="Batches in one optimizer step.")
-    max_length: int = Field(description="Tokens after which a row is cut.")
+    max_length: int = Field(
+        description="Tokens after which a row is cut; at the model's own length where that is lower."
+    )
     seed: int = Field(description="Of the split and of the order of the rows.")
     train_rows: int
     validation_rows: int
-    truncated_rows: int = Field(description="Rows of the whole dataset that are cut at `max_length`.")
+    truncated_rows: int = Field(description="Rows of the whole dataset that are cut.")
     untrainable_rows: int = Field(
         description="Rows without an answer's token within `max_length`; they are left out of training."
     )

@@ -52,38 +52,45 @@ class Prepared:
     validation: list[Example]
     truncated_rows: int
     untrainable_rows: list[int]
+    limit: str
+    """At what rows were cut, in words."""
 
     @property
     def warnings(self) -> Iterator[str]:
         """Sentences for the job's log."""
         if self.truncated_rows:
-            yield f"{self.truncated_rows} rows are longer than max_length and were cut."
+            yield f"{self.truncated_rows} rows are longer than {self.limit} and were cut."
         if self.untrainable_rows:
-            yield _left_out(self.untrainable_rows)
+            yield _left_out(self.untrainable_rows, self.limit)
 
 
-def prepare(rows_file: Path, tokenizer: Any, settings: Hyperparameters) -> Prepared:
-    """Read, tokenize and split the rows.
+def prepare(
+    rows_file: Path, tokenizer: Any, settings: Hyperparameters, positions: int | None = None
+) -> Prepared:
+    """Read, tokenize and split the rows. `positions`: tokens that the model reads, where it has an end.
 
     Raises:
         RunFailed: a row cannot be read or tokenized, or fewer than two can be trained on.
     """
-    rows = read_rows(rows_file)
-    encoded = {row.number: _encoded(row, tokenizer, settings.max_length) for row in rows}
-    untrainable = [number for number, example in encoded.items() if example.trained_tokens == 0]
-    usable = [row for row in rows if encoded[row.number].trained_tokens > 0]
+    length, limit = settings.max_length, "max_length"
+    if positions is not None and positions < length:
+        length, limit = positions, f"the model's own length of {positions} tokens, which is below max_length,"
+    examples = [_encoded(row, tokenizer, length) for row in read_rows(rows_file)]
+    untrainable = [one.row for one in examples if one.trained_tokens == 0]
+    usable = [one for one in examples if one.trained_tokens > 0]
     try:
         train, validation = split(usable, settings)
     except RunFailed as error:
         if not untrainable:
             raise
-        raise RunFailed(error.code, f"{error} {_left_out(untrainable)}", untrainable[0]) from error
+        raise RunFailed(error.code, f"{error} {_left_out(untrainable, limit)}", untrainable[0]) from error
     return Prepared(
-        train=[encoded[row.number] for row in train],
+        train=train,
         # Neighbours of like length waste little on padding; the order changes no sum.
-        validation=sorted((encoded[row.number] for row in validation), key=lambda one: len(one.input_ids)),
-        truncated_rows=sum(example.truncated for example in encoded.values()),
+        validation=sorted(validation, key=lambda one: len(one.input_ids)),
+        truncated_rows=sum(one.truncated for one in examples),
         untrainable_rows=untrainable,
+        limit=limit,
     )
 
 
@@ -97,10 +104,9 @@ def form(tokenizer: Any) -> str:
     return f"The model has no chat template; rows are written in a plain form: {json.dumps(written)}."
 
 
-def _left_out(untrainable: Sequence[int]) -> str:
+def _left_out(untrainable: Sequence[int], limit: str) -> str:
     return (
-        f"{len(untrainable)} rows have no answer within max_length and are left out: "
-        f"rows {_named(untrainable)}."
+        f"{len(untrainable)} rows have no answer within {limit} and are left out: rows {_named(untrainable)}."
     )
 
 
@@ -185,15 +191,18 @@ def prompt_tokens(prompt: str, tokenizer: Any) -> list[int]:
     return list(tokenizer(prompt, add_special_tokens=tokenizer.chat_template is None)["input_ids"])
 
 
-def split(rows: Sequence[Row], settings: Hyperparameters) -> tuple[list[Row], list[Row]]:
-    """Training and validation rows, the same for the same seed. Equal rows stay on one side.
+def split(examples: Sequence[Example], settings: Hyperparameters) -> tuple[list[Example], list[Example]]:
+    """Training and validation rows, the same for the same seed.
+
+    Rows that are equal as the model reads them, cut, stay on one side. There are no more validation rows than
+    asked for, unless each row is there more often than that.
 
     Raises:
         RunFailed: there are not two different rows.
     """
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row.input, row.output), []).append(row)
+    groups: dict[tuple[tuple[int, ...], tuple[int, ...]], list[Example]] = {}
+    for one in examples:
+        groups.setdefault((tuple(one.input_ids), tuple(one.labels)), []).append(one)
     if len(groups) < 2:
         raise RunFailed(
             FailureCode.BAD_DATA,
@@ -201,14 +210,16 @@ def split(rows: Sequence[Row], settings: Hyperparameters) -> tuple[list[Row], li
         )
     shuffled = list(groups.values())
     random.Random(settings.seed).shuffle(shuffled)
-    wanted = max(1, round(len(rows) * settings.validation_split))
+    wanted = max(1, round(len(examples) * settings.validation_split))
     if settings.validation_rows is not None:
         wanted = min(wanted, settings.validation_rows)
-    train: list[Row] = []
-    validation: list[Row] = []
+    # A run without a validation row could not say what it has learnt: then the rarest row is taken.
+    wanted = max(wanted, min(len(group) for group in shuffled))
+    train: list[Example] = []
+    validation: list[Example] = []
     for position, group in enumerate(shuffled):
         last = position == len(shuffled) - 1
-        room = len(validation) + len(group) <= wanted or not validation
+        room = len(validation) + len(group) <= wanted
         (validation if room and not (last and not train) else train).extend(group)
     return train, validation
 

@@ -2,36 +2,41 @@
 
 The first layers of the model, with weights at random, are trained for a step on the job's own rows by the
 code of a run, once one of them and once two. What the second adds is what each further layer adds, in time
-and in memory; the layers are many and alike. The weights themselves are not needed.
+and in memory; the layers are many and alike. The weights themselves are not needed. Where two layers do not
+fit, the batches are split as the probe of a run splits them.
 """
 
 import gc
 import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoModelForCausalLM, PretrainedConfig
 from transformers.utils.logging import disable_progress_bar
 
-from tunedeck_contracts.estimates import Estimate
+from tunedeck_contracts.estimates import BatchSplit, Estimate
 from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_trainer import data, model_files, probing, quoting
+from tunedeck_trainer import batch_splits, data, failures, model_files, probing, quoting
 from tunedeck_trainer.estimate_question import EstimateQuestion
 from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.loop import Points
 from tunedeck_trainer.memory_use import MemoryUse
+from tunedeck_trainer.model_config import load_config, positions
 from tunedeck_trainer.model_loading import add_lora, check_method
 from tunedeck_trainer.order import EpochOrder
-from tunedeck_trainer.precision import compute_dtype, weight_dtype
+from tunedeck_trainer.precision import compute_dtype, is_gpu, weight_dtype
 from tunedeck_trainer.quoting import Grounds, Measured, Pass
 from tunedeck_trainer.recipe import build_trainer, training_arguments
 from tunedeck_trainer.side_answer import answer
+from tunedeck_trainer.side_process import DOES_NOT_FIT
 from tunedeck_trainer.tokenizer_loading import load_tokenizer
 
 # It was measured beside whatever the trainer does now, and carried from two layers to all of them.
@@ -49,51 +54,90 @@ def estimate(question: EstimateQuestion) -> Estimate:
     """The quote of a job with this plan, by this device.
 
     Raises:
-        RunFailed: a run of the job would fail at the same place.
+        RunFailed: a run of the job would fail at the same place; with OUT_OF_MEMORY, no split of its batches
+            fits.
     """
     began = time.monotonic()
     disable_progress_bar()
     settings = question.plan.hyperparameters
     if question.threads is not None:
         torch.set_num_threads(question.threads)
-    on_gpu = question.device.startswith("cuda") and torch.cuda.is_available()
+    on_gpu = is_gpu(question.device)
     check_method(settings, on_gpu)
     folder = model_files.locate_tokenizer(question.plan.model, question.models_dir)
     tokenizer = load_tokenizer(folder)
-    prepared = data.prepare(question.rows_file, tokenizer, settings)
+    config = load_config(folder)
+    prepared = data.prepare(question.rows_file, tokenizer, settings, positions(config))
     elapsed = time.monotonic() - began
     lengths = [len(one.input_ids) for one in prepared.train]
-    batch_size = settings.batch_size * question.processes
-    order = EpochOrder(lengths, batch_size * settings.gradient_accumulation_steps, settings.seed)
+    rows_a_step = settings.batch_size * settings.gradient_accumulation_steps * question.processes
+    order = EpochOrder(lengths, rows_a_step, settings.seed)
+    measure = partial(_measured, config, tokenizer, prepared, settings, on_gpu)
+    asked = batch_splits.as_asked(settings)
+    found, split = _fitted(measure, asked, MemoryUse(on_gpu))
+    of_each = batch_splits.applied(split, settings)
     work = quoting.work_of(
-        settings.model_copy(update={"batch_size": batch_size}),
+        of_each.model_copy(update={"batch_size": of_each.batch_size * question.processes}),
         [lengths[index] for index in order],
         [len(one.input_ids) for one in prepared.validation],
     ).shared_among(question.processes)
-    found = _measured(folder, tokenizer, prepared, settings, on_gpu)
-    return quoting.quoted(question.device, found, work, _GROUNDS, elapsed)
+    grounds = _GROUNDS
+    if split != asked:
+        grounds = replace(grounds, sentence=f"{grounds.sentence} {_told(split)}")
+    return quoting.quoted(question.device, found, work, grounds, elapsed)
+
+
+def _fitted(
+    measure: Callable[[BatchSplit], Measured], asked: BatchSplit, memory: MemoryUse
+) -> tuple[Measured, BatchSplit]:
+    """The first split that fits, and what was measured with it."""
+    split: BatchSplit | None = asked
+    reason = ""
+    while split is not None:
+        try:
+            return measure(split), split
+        except (MemoryError, RuntimeError) as error:
+            if failures.of_exception(error).code is not FailureCode.OUT_OF_MEMORY:
+                raise
+            # The exception's frames hold what did not fit: only its words are kept.
+            reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        split = batch_splits.smaller(split, reason)
+        gc.collect()
+        memory.release()
+    raise RunFailed(
+        FailureCode.OUT_OF_MEMORY,
+        f"{DOES_NOT_FIT} Not even the longest row alone fits with two layers of the model ({reason}). Lower "
+        "max_length, choose a smaller model, or lora in place of full; if something trains here now, ask "
+        "again when it is over.",
+    )
+
+
+def _told(split: BatchSplit) -> str:
+    again = ", with activations computed again," if split.gradient_checkpointing else ""
+    return (
+        f"The batches did not fit as asked for: they are split into {split.gradient_accumulation_steps} "
+        f"micro-batches of {split.micro_batch_size}{again} for each step."
+    )
 
 
 def _measured(
-    folder: Path, tokenizer: Any, prepared: data.Prepared, settings: Hyperparameters, on_gpu: bool
+    config: PretrainedConfig,
+    tokenizer: Any,
+    prepared: data.Prepared,
+    settings: Hyperparameters,
+    on_gpu: bool,
+    split: BatchSplit,
 ) -> Measured:
-    config = _config(folder)
     layers = config.num_hidden_layers
-    tried = partial(_step, tokenizer=tokenizer, prepared=prepared, settings=settings, on_gpu=on_gpu)
+    tried = partial(
+        _step, tokenizer=tokenizer, prepared=prepared, settings=settings, on_gpu=on_gpu, split=split
+    )
     first = tried(_cut(config, 1))
     if layers < 2:
         return first
     # A trainer and its callbacks refer to each other: what is left of the first would count with the second.
     gc.collect()
     return extended(first, tried(_cut(config, 2)), layers)
-
-
-def _config(folder: Path) -> PretrainedConfig:
-    try:
-        found = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise RunFailed(FailureCode.MODEL_NOT_FOUND, f"The model's config cannot be read: {error}") from error
-    return found.get_text_config()
 
 
 def _cut(config: PretrainedConfig, layers: int) -> PretrainedConfig:
@@ -111,14 +155,18 @@ def _step(
     prepared: data.Prepared,
     settings: Hyperparameters,
     on_gpu: bool,
+    split: BatchSplit,
 ) -> Measured:
     compute = compute_dtype(settings, on_gpu)
     model = AutoModelForCausalLM.from_config(config, dtype=weight_dtype(settings, compute))
     if settings.method != "full":
         model = add_lora(model, settings)
+    if split.gradient_checkpointing:
+        probing.compute_activations_again(model)
     stopped = threading.Event()
     with TemporaryDirectory() as folder:
-        arguments = training_arguments(settings, Path(folder), on_gpu, compute)
+        applied = batch_splits.applied(split, settings)
+        arguments = training_arguments(applied, Path(folder), on_gpu, compute)
         points = Points(lambda _: None, stopped)
         trainer = build_trainer(model, tokenizer, prepared, arguments, points, stopped)
         memory = MemoryUse(on_gpu)

@@ -227,7 +227,9 @@ class Points(TrainerCallback):  # type: ignore[misc]
             return
         self.flush(state, nonfinite=not finite)
         if not finite:
-            raise self._not_finite("The loss or its gradient was not finite at", state)
+            rows = ", ".join(map(str, sorted(self.trainer.step_rows)))
+            at = f"step {state.global_step}, which trained on the rows {rows}"
+            raise RunFailed(FailureCode.NOT_FINITE, f"The loss or its gradient was not finite at {at}.")
 
     def on_evaluate(
         self,
@@ -240,7 +242,8 @@ class Points(TrainerCallback):  # type: ignore[misc]
         loss = (metrics or {})["eval_loss"]
         if not math.isfinite(loss):
             self.flush(state)
-            raise self._not_finite("The validation loss was not finite after", state)
+            when = f"after step {state.global_step}" if state.global_step else "before the first step"
+            raise RunFailed(FailureCode.NOT_FINITE, f"The loss of the validation rows was not finite {when}.")
         if state.global_step == 0:
             self.validation_loss_before = loss
         self.validation_loss = loss
@@ -260,11 +263,6 @@ class Points(TrainerCallback):  # type: ignore[misc]
         self.flush(state)
         if state.global_step < state.max_steps:
             self._tell(PhaseChanged(phase=Phase.TRAINING))
-
-    def _not_finite(self, sentence: str, state: TrainerState) -> RunFailed:
-        rows = ", ".join(str(row) for row in sorted(self.trainer.step_rows))
-        of_rows = f", which trained on the rows {rows}" if rows else ""
-        return RunFailed(FailureCode.NOT_FINITE, f"{sentence} step {state.global_step}{of_rows}.")
 
     def _count(self, loss: float) -> None:
         # The evaluation before the first step is the first that a later one has to be lower than.

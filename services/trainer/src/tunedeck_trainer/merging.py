@@ -8,6 +8,7 @@ import torch
 
 from tunedeck_contracts.artifacts import MergeAgreement
 from tunedeck_trainer.data import IGNORED, Example
+from tunedeck_trainer.model_config import positions
 
 MERGED_FOLDER = "merged"
 PROMPTS = 16
@@ -24,7 +25,7 @@ def save_merged(
     The weights are merged in the numbers in which they were loaded. `between` is called between two answers,
     and may raise what ends it.
     """
-    prompts = [_prompt(one) for one in held_out[:: max(1, len(held_out) // PROMPTS)][:PROMPTS]]
+    prompts = [_prompt(one) for one in evenly_spaced(held_out)]
     model.eval()
     of_adapter = [_answered(model, tokenizer, prompt, between) for prompt in prompts]
     merged = model.merge_and_unload()
@@ -32,6 +33,12 @@ def save_merged(
     merged.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return agreement(of_adapter, of_merged)
+
+
+def evenly_spaced(held_out: Sequence[Example]) -> list[Example]:
+    """PROMPTS of them or all: they come sorted by length, and each length has its part."""
+    count = min(PROMPTS, len(held_out))
+    return [held_out[place * len(held_out) // count] for place in range(count)]
 
 
 def agreement(one: Sequence[Answer], other: Sequence[Answer]) -> MergeAgreement:
@@ -55,12 +62,13 @@ def _prompt(example: Example) -> list[int]:
 
 def _answered(model: Any, tokenizer: Any, prompt: list[int], between: Callable[[], None]) -> Answer:
     between()
+    room = (positions(model.config) or len(prompt) + NEW_TOKENS) - len(prompt)
     asked = torch.tensor([prompt], device=model.device)
     with torch.no_grad():
         tokens = model.generate(
             input_ids=asked,
             attention_mask=torch.ones_like(asked),
-            max_new_tokens=NEW_TOKENS,
+            max_new_tokens=min(NEW_TOKENS, room),
             do_sample=False,
             num_beams=1,
             # What only sampling heeds, and a model's own generation_config may have set.

@@ -31,7 +31,7 @@ def locate(model: ResolvedModel, models_dir: Path) -> Path:
     """The folder with the model's configuration, weights and tokenizer.
 
     Raises:
-        RunFailed: there is no such model, it has no safetensors, it wants code of its own, or the
+        RunFailed: there is no such model, it has no safetensors, it needs code of its own, or the
             Hub does not give it.
     """
     folder = _found(model, models_dir, WANTED_FILES)
@@ -58,10 +58,12 @@ def _found(model: ResolvedModel, models_dir: Path, wanted: list[str]) -> Path:
         raise RunFailed(
             FailureCode.MODEL_NOT_FOUND, f"The model {model.uid!r} has no config.json in {folder.name!r}."
         )
-    if "auto_map" in _config(model.uid, folder):
+    config = _config(model.uid, folder)
+    if "auto_map" in config and not _is_known(config):
         raise RunFailed(
             FailureCode.MODEL_NOT_FOUND,
-            f"The model {model.uid!r} brings code of its own, which is never run.",
+            f"The model {model.uid!r} brings code of its own, which is never run, and its model_type is none "
+            "of transformers': choose a model of a kind that transformers knows.",
         )
     return folder
 
@@ -113,6 +115,14 @@ def _config(uid: str, folder: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise RunFailed(FailureCode.MODEL_NOT_FOUND, f"The config.json of model {uid!r} is no JSON object.")
     return found
+
+
+def _is_known(config: dict[str, Any]) -> bool:
+    """Whether transformers has code for the kind of model, so that what it brings is not needed."""
+    # The import loads torch, for which nothing else here has to wait.
+    from transformers import CONFIG_MAPPING
+
+    return str(config.get("model_type")) in CONFIG_MAPPING
 
 
 def _first_line(error: Exception) -> str:

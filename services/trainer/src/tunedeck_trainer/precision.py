@@ -7,6 +7,25 @@ from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_trainer.failures import RunFailed
 
 
+def is_gpu(device: str) -> bool:
+    """Whether a run for this device ('cpu' or 'cuda:<index>') computes on a GPU.
+
+    Raises:
+        RunFailed: the device is a GPU that torch cannot use; on the CPU nobody would expect it.
+    """
+    if not device.startswith("cuda"):
+        return False
+    if not torch.cuda.is_available():
+        built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+        raise RunFailed(
+            FailureCode.BAD_SETTINGS,
+            f"The trainer's device is {device}, but its torch {torch.__version__}, which was built {built}, "
+            "finds no GPU that it can use: install torch's build for CUDA or a driver that is new enough, or "
+            'train on the CPU with TUNEDECK_DEVICES=["cpu"].',
+        )
+    return True
+
+
 def compute_dtype(settings: Hyperparameters, on_gpu: bool) -> torch.dtype:
     """The numbers of the forward and backward pass.
 

@@ -15,6 +15,7 @@ from tunedeck_contracts.previews import (
     PreviewedToken,
 )
 from tunedeck_trainer import data, model_files
+from tunedeck_trainer.model_config import load_config, positions
 from tunedeck_trainer.order import EpochOrder
 from tunedeck_trainer.preview_question import PreviewQuestion
 from tunedeck_trainer.side_answer import answer
@@ -30,8 +31,9 @@ def preview(question: PreviewQuestion) -> JobPreview:
     """
     plan = question.plan
     settings = plan.hyperparameters
-    tokenizer = load_tokenizer(model_files.locate_tokenizer(plan.model, question.models_dir))
-    prepared = data.prepare(question.rows_file, tokenizer, settings)
+    folder = model_files.locate_tokenizer(plan.model, question.models_dir)
+    tokenizer = load_tokenizer(folder)
+    prepared = data.prepare(question.rows_file, tokenizer, settings, positions(load_config(folder)))
     lengths = [len(one.input_ids) for one in prepared.train]
     batch_size = settings.batch_size * question.processes
     order = EpochOrder(lengths, batch_size * settings.gradient_accumulation_steps, settings.seed)

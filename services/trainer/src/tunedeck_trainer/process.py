@@ -146,6 +146,8 @@ def environment(*devices: str) -> dict[str, str]:
     if crash_points.VARIABLE in os.environ:
         kept[crash_points.VARIABLE] = os.environ[crash_points.VARIABLE]
     return kept | {
+        # NVML's own, by which the devices are named; CUDA would begin with the fastest.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": ",".join(
             one.removeprefix("cuda:") for one in devices if one.startswith("cuda:")
         ),

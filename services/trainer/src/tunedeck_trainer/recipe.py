@@ -23,9 +23,10 @@ from tunedeck_trainer.environment import environment
 from tunedeck_trainer.failures import Cancelled, Paused
 from tunedeck_trainer.loop import Points, Tell, TokenTrainer
 from tunedeck_trainer.memory_use import MemoryUse
+from tunedeck_trainer.model_config import load_config, positions
 from tunedeck_trainer.model_loading import check_method, prepare_model
 from tunedeck_trainer.pipe import TUNED_FOLDER, PhaseChanged, Resumed, Spec, Wishes
-from tunedeck_trainer.precision import compute_dtype
+from tunedeck_trainer.precision import compute_dtype, is_gpu
 from tunedeck_trainer.probing import Probe, compute_activations_again
 from tunedeck_trainer.ranks import ALONE, Ranks
 from tunedeck_trainer.stop_after import StopAfter
@@ -60,7 +61,7 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
     set_seed(settings.seed)
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)
-    on_gpu = spec.device.startswith("cuda") and torch.cuda.is_available()
+    on_gpu = is_gpu(spec.device)
     ranks = Ranks.joined(on_gpu)
     told, wishes = wishes, ranks.follow(wishes)
     if spec.threads is None and ranks.count > 1 and not on_gpu:
@@ -74,7 +75,7 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
     model_folder = model_files.locate(spec.run.model, spec.models_dir)
     tokenizer = load_tokenizer(model_folder)
     log.info("%s The loss counts the answer's tokens only.", data.form(tokenizer))
-    prepared = data.prepare(spec.rows_file, tokenizer, settings)
+    prepared = data.prepare(spec.rows_file, tokenizer, settings, positions(load_config(model_folder)))
     for warning in prepared.warnings:
         log.warning(warning)
     _stop_if(wishes, ranks)

@@ -23,6 +23,7 @@ from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.message import Message
 from tunedeck_trainer import data, memory, model_files
 from tunedeck_trainer.failures import RunFailed
+from tunedeck_trainer.model_config import positions
 from tunedeck_trainer.model_loading import load_frozen
 from tunedeck_trainer.precision import compute_dtype
 from tunedeck_trainer.speech_pipe import Began, Ended, NoRoom, Said, Speak
@@ -255,8 +256,7 @@ def _compute(settings: Hyperparameters, on_gpu: bool) -> torch.dtype:
 
 def _length(loaded: _Loaded) -> int:
     """Tokens that the model reads, question and answer together."""
-    said = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
-    return int(said or min(loaded.tokenizer.model_max_length, _NO_LENGTH))
+    return positions(loaded.model.config) or int(min(loaded.tokenizer.model_max_length, _NO_LENGTH))
 
 
 def _numbers(folder: Path) -> int:
