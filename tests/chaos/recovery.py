@@ -5,11 +5,11 @@ import contextlib
 import math
 from dataclasses import dataclass, field
 
-import nats
 from nats.errors import Error as NatsError
 
-from tunedeck_cli import server_commands
-from tunedeck_contracts.streams import TRAINING
+from tests.chaos.connecting import connected
+from tunedeck_cli.stack import Stack
+from tunedeck_contracts.streams import JOBS
 
 LONGEST_SECONDS = 120
 
@@ -52,21 +52,15 @@ def figures() -> list[str]:
     return [*_NOTED, *(figure.line() for figure in _MEASURED.values())]
 
 
-def jetstream_answers(port: int) -> None:
+def jetstream_answers(stack: Stack) -> None:
     """Wait until nats-server says what a stream holds: its stores are open then, not only its port."""
-    asyncio.run(_stream_answers(server_commands.nats_url(port)))
+    asyncio.run(_stream_answers(stack))
 
 
-async def _stream_answers(url: str) -> None:
-    async with asyncio.timeout(LONGEST_SECONDS):
+async def _stream_answers(stack: Stack) -> None:
+    async with asyncio.timeout(LONGEST_SECONDS), connected(stack, "gateway") as broker:
         while True:
-            with contextlib.suppress(NatsError, OSError):
-                client = await nats.connect(url, allow_reconnect=False, error_cb=_quiet)
-                async with client:
-                    await client.jetstream().stream_info(TRAINING.name, timeout=1)
-                    return
+            with contextlib.suppress(NatsError):
+                await broker.connection.jetstream().stream_info(JOBS.name)
+                return
             await asyncio.sleep(0.02)
-
-
-async def _quiet(_: Exception) -> None:
-    """Nobody listens yet."""

@@ -83,7 +83,7 @@ def test_a_restart_of_nats_is_not_seen_by_who_reads(
     killed_at = time.monotonic()
     nemesis.kill("nats")
     nemesis.until_replaced("nats", former)
-    jetstream_answers(chaos_stack.ports.nats)
+    jetstream_answers(chaos_stack)
     outage = time.monotonic() - killed_at
     measured("NATS usable after a kill", outage, goal=1)
     read_before = reader.count
@@ -118,7 +118,12 @@ def test_a_longer_outage_is_told_with_what_is_away(
                 answer, seconds = _timed(read)
                 assert_told(answer, named)
                 measured("503 in an outage that is known", seconds, goal=1)
-            answer, seconds = _timed(lambda: http.post(f"/api/jobs/{uid}/start"))
+
+            def start() -> httpx.Response:
+                return http.post(f"/api/jobs/{uid}/start")
+
+            wait_for("a refusal of a write", lambda: start().status_code == 503)
+            answer, seconds = _timed(start)
             assert_told(answer, named)
             measured("503 to a write in an outage that is known", seconds, goal=1)
         assert client.job(uid)["uid"] == uid

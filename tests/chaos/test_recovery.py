@@ -96,7 +96,7 @@ def test_a_killed_server_can_be_written_to_soon(
             wait_for(server, lambda: ports.accepts(port))
             _write(plain_stack.api_url, f"after kill {number}")
         else:
-            jetstream_answers(port)
+            jetstream_answers(plain_stack)
         measured(f"{name} usable after a kill", time.monotonic() - killed_at, goal=goal)
         # Who dies within its first second is held back by the supervisor: that is not measured here.
         time.sleep(2)

@@ -13,10 +13,10 @@ from pymongo.monitoring import (
     ServerHeartbeatSucceededEvent,
 )
 
-IMPATIENT_SECONDS = 0.8
+IMPATIENT_SECONDS = 0.6
 """Long enough for PyMongo to look again, which it does twice a second at most; short of the second in
 which a client is told."""
-_READS_BRIDGED_SECONDS = 3.0
+_READS_BRIDGED_SECONDS = 2.7
 _WRITES_BRIDGED_SECONDS = 5.0
 _TO_ANSWER_SECONDS = 0.2
 
@@ -51,21 +51,17 @@ class Presence(ServerHeartbeatListener):
     def patience(self, seconds: float, *, repeatable: bool) -> AbstractContextManager[None]:
         """While MongoDB is away, limits what is asked of it within, for a caller who waits `seconds`.
 
-        A restart is bridged (3 s for what can be sent again, else 5 s); what comes after is refused soon.
+        A restart is bridged (2.7 s for what can be sent again, else 5 s, from the loss on); what comes after is
+        refused soon.
         While MongoDB is there, the client's own limit for each operation holds.
         """
         if self._away_since is None:
             return contextlib.nullcontext()
         bridged = _READS_BRIDGED_SECONDS if repeatable else _WRITES_BRIDGED_SECONDS
-        if time.monotonic() - self._away_since > bridged:
-            return _limit(IMPATIENT_SECONDS)
-        return _limit(min(bridged, seconds - _TO_ANSWER_SECONDS))
+        left = self._away_since + bridged - time.monotonic()
+        return pymongo.timeout(max(IMPATIENT_SECONDS, min(left, seconds - _TO_ANSWER_SECONDS)))
 
     def _lost(self, address: Any) -> None:
         self._writable.discard(address)
         if not self._writable and self._away_since is None:
             self._away_since = time.monotonic()
-
-
-def _limit(seconds: float) -> AbstractContextManager[None]:
-    return pymongo.timeout(max(seconds, IMPATIENT_SECONDS))
