@@ -51,9 +51,8 @@ class Presence(ServerHeartbeatListener):
     def patience(self, seconds: float, *, repeatable: bool) -> AbstractContextManager[None]:
         """While MongoDB is away, limits what is asked of it within, for a caller who waits `seconds`.
 
-        A restart is bridged (2.7 s for what can be sent again, else 5 s, from the loss on); what comes after is
-        refused soon.
-        While MongoDB is there, the client's own limit for each operation holds.
+        From the loss on a restart is bridged, for 2.7 s where the request can be sent again, else for 5 s;
+        what comes after is refused soon. While MongoDB is there, the client's own limit for each operation holds.
         """
         if self._away_since is None:
             return contextlib.nullcontext()
