@@ -52,7 +52,7 @@ class Presence(ServerHeartbeatListener):
         """While MongoDB is away, limits what is asked of it within, for a caller who waits `seconds`.
 
         From the loss on a restart is bridged, for 2.7 s where the request can be sent again, else for 5 s;
-        what comes after is refused soon. While MongoDB is there, the client's own limit for each operation holds.
+        what comes after is refused soon. While MongoDB is there, the client's own limit holds.
         """
         if self._away_since is None:
             return contextlib.nullcontext()
