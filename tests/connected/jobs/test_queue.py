@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.jobs_service import FAILURE, Service, body, claim, report
 from tunedeck_contracts.errors import Fenced
+from tunedeck_contracts.failures import FailureCode, failure
 from tunedeck_contracts.jobs import Phase, Status
 from tunedeck_contracts.runs import Beat, Outcome
 from tunedeck_jobs.sweep import Sweep
@@ -128,6 +129,18 @@ async def test_a_worker_lost_on_every_attempt_fails_the_job_with_a_reason(servic
     job = await service.jobs.get(created.job_uid)
     assert job.status is Status.FAILED
     assert job.failure is not None and job.failure.code == "lost_worker"
+
+
+async def test_what_may_pass_fails_a_job_by_its_own_name_after_the_last_attempt(service: Service) -> None:
+    created = await service.create()
+    away = failure(FailureCode.HUB_UNAVAILABLE, "The Hub did not give the model.")
+    for attempt in range(1, service.settings.max_attempts + 1):
+        run = (await service.queue.claim(claim())).run
+        assert run is not None and run.attempt == attempt
+        told = report(run.job_uid, run.fence, Outcome.LOST).model_copy(update={"failure": away})
+        await service.queue.report(told)
+    job = await service.jobs.get(created.job_uid)
+    assert (job.status, job.failure) == (Status.FAILED, away)
 
 
 async def test_a_job_that_was_lost_again_rests_before_its_next_attempt(service: Service) -> None:

@@ -5,6 +5,8 @@ import signal
 
 import pytest
 
+from tunedeck_contracts.failures import FailureCode, failure
+from tunedeck_contracts.runs import Outcome
 from tunedeck_trainer import failures
 
 
@@ -44,6 +46,12 @@ def test_a_status_without_a_word_is_a_crash() -> None:
     failure = failures.of_exit(3, False, [])
     assert failure is not None
     assert "3" in failure.detail
+
+
+@pytest.mark.parametrize("code", FailureCode)
+def test_only_a_hub_that_is_away_costs_an_attempt_and_not_the_job(code: FailureCode) -> None:
+    expected = Outcome.LOST if code is FailureCode.HUB_UNAVAILABLE else Outcome.FAILED
+    assert failures.outcome_of(failure(code)) is expected
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])

@@ -102,7 +102,8 @@ class Outcome(StrEnum):
     PAUSED = "paused"
     """A person wanted it: its checkpoint is registered, unless no step was done yet."""
     LOST = "lost"
-    """The worker was lost, not the job's fault: it is queued again, up to the limit of attempts."""
+    """The worker was lost, or failed by what may pass by itself, as a Hub that is away: the job is queued
+    again, up to the limit of attempts."""
 
 
 class Report(Message):

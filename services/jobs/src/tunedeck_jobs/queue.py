@@ -202,8 +202,8 @@ def _told(report: Report, change: Change) -> Document:
     fields |= predicted(report.probed) | last_lines(report.log)
     if RULES[change].target in (Status.COMPLETED, Status.FAILED, Status.CANCELLED):
         fields["last_iteration"] = report.last_iteration
-    if change is Change.FAIL:
-        told = report.failure or failure(FailureCode.CRASH)
+    told = report.failure or (failure(FailureCode.CRASH) if change is Change.FAIL else None)
+    if told is not None and change in (Change.FAIL, Change.GIVE_UP):
         fields["failure"] = literal(told.model_dump(mode="json"))
     if change is Change.COMPLETE:
         fields |= {

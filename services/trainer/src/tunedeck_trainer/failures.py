@@ -4,6 +4,7 @@ import errno
 import signal
 
 from tunedeck_contracts.failures import Failure, FailureCode, failure
+from tunedeck_contracts.runs import Outcome
 
 # A fault of the process itself; any other signal comes from outside.
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
@@ -57,6 +58,11 @@ def of_exception(error: BaseException) -> Failure:
     if number in (errno.ENOSPC, errno.EDQUOT) or any(words in detail for words in _SAYS_DISK_FULL):
         return failure(FailureCode.DISK_FULL, f"The trainer's disk is full. {detail}")
     return failure(FailureCode.CRASH, f"Training raised {detail}")
+
+
+def outcome_of(failure: Failure) -> Outcome:
+    """A run that failed by what may pass by itself is one of the job's attempts; any other fails the job."""
+    return Outcome.LOST if failure.code is FailureCode.HUB_UNAVAILABLE else Outcome.FAILED
 
 
 def of_exit(returncode: int, killed_for_memory: bool, last_lines: list[str]) -> Failure | None:

@@ -199,7 +199,7 @@ class Training:
                 self._tell_refused(checkpoint, reason)
                 return None
             case Failed(failure=failure):
-                return Ended(Outcome.FAILED, failure=failure)
+                return Ended(failures.outcome_of(failure), failure=failure)
             case Stopped(wanted=wanted):
                 return Ended(Outcome.CANCELLED if wanted is Wanted.CANCEL else Outcome.PAUSED)
             case Finished(result=result):
