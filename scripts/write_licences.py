@@ -31,6 +31,9 @@ It is the table of torch's build for CPUs. The build with CUDA, which PyPI has f
 packages of NVIDIA (under its own licences, and not open source) and `triton` (MIT) along.
 """
 
+FOR_CUDA = {"bitsandbytes"}
+"""In the trainer's image for CUDA alone; see its Dockerfile."""
+
 _LONGEST_NAME = 60
 """Some packages put the whole text of a licence where its name belongs."""
 
@@ -58,7 +61,7 @@ def licence(name: str) -> str:
 
 def table(known: dict[str, tuple[str, str]]) -> str:
     """One row a package, sorted by name; what is not installed here keeps what is `known` of it."""
-    of_services = needed(*(f"tunedeck-{service}" for service in SERVICES))
+    of_services = needed(*(f"tunedeck-{service}" for service in SERVICES)) | FOR_CUDA
     of_command = needed("tunedeck-cli") - of_services
     rows = ["| package | version | licence | part of |", "|---|---|---|---|"]
     for name, version in sorted(pinned().items()):

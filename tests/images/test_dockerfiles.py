@@ -11,6 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from scripts.write_licences import pinned
 from tests.images.dockerfiles import (
     OURS,
     PROVISION,
@@ -92,7 +93,6 @@ def test_nothing_heavy_is_in_it_that_it_does_not_need(service: str) -> None:
 def test_the_trainer_says_what_its_variant_needs() -> None:
     (script,) = (run for run in dockerfile("trainer").all("RUN") if run.startswith("case"))
     for variant, index, status, said in [
-        ("cuda", "", 0, ""),
         ("cpu", "", 1, "TORCH_INDEX_URL"),
         ("rocm", "", 1, "cuda or cpu"),
     ]:
@@ -103,17 +103,28 @@ def test_the_trainer_says_what_its_variant_needs() -> None:
         assert ran.returncode == status and said in ran.stderr
 
 
-def test_the_index_of_cpu_builds_is_asked_for_torch_alone(tmp_path: Path) -> None:
-    """It has not all that torch asks for, least of all in the versions of constraints.txt."""
+def _asked_of_pip(folder: Path, **arguments: str) -> list[str]:
+    """The words of the one call of pip in the trainer's choice of a variant."""
     (script,) = (run for run in dockerfile("trainer").all("RUN") if run.startswith("case"))
-    pip = tmp_path / "pip"
+    pip = folder / "pip"
     pip.write_text('#!/bin/sh\necho "$@"\n')
     pip.chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "VARIANT": "cpu", "TORCH_INDEX_URL": "https://index"}
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", **arguments}
     ran = subprocess.run(
         ["/bin/sh", "-c", script], env=environment, capture_output=True, text=True, check=True
     )
-    words = ran.stdout.split()
+    return ran.stdout.split()
+
+
+def test_the_image_for_cuda_can_keep_models_in_4_bits(tmp_path: Path) -> None:
+    words = _asked_of_pip(tmp_path, VARIANT="cuda", TORCH_INDEX_URL="")
+    assert words[0] == "install" and words[-1] == "bitsandbytes"
+    assert "--constraint" in words and "bitsandbytes" in pinned()
+
+
+def test_the_index_of_cpu_builds_is_asked_for_torch_alone(tmp_path: Path) -> None:
+    """It has not all that torch asks for, least of all in the versions of constraints.txt."""
+    words = _asked_of_pip(tmp_path, VARIANT="cpu", TORCH_INDEX_URL="https://index")
     assert words[0] == "install" and words[-3:] == ["--index-url", "https://index", "torch"]
     assert "--no-deps" in words and "--constraint" in words
 
