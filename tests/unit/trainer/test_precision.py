@@ -28,7 +28,7 @@ def test_a_gpu_that_torch_cannot_use_is_refused_and_not_replaced_by_the_cpu(with
         RunFailed, match=r"device is cuda:1, but its torch .*driver.*TUNEDECK_DEVICES"
     ) as failed:
         is_gpu("cuda:1")
-    assert failed.value.code == FailureCode.BAD_SETTINGS
+    assert failed.value.code == FailureCode.DEVICE_UNAVAILABLE
 
 
 def test_neither_a_run_nor_an_estimate_for_it_begins(

@@ -16,6 +16,7 @@ class FailureCode(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     BAD_DATA = "bad_data"
     BAD_SETTINGS = "bad_settings"
+    DEVICE_UNAVAILABLE = "device_unavailable"
     MODEL_NOT_FOUND = "model_not_found"
     GATED_MODEL = "gated_model"
     HUB_UNAVAILABLE = "hub_unavailable"
@@ -47,6 +48,10 @@ EXPLANATIONS: dict[FailureCode, Explanation] = {
     FailureCode.BAD_SETTINGS: Explanation(
         "The hyperparameters cannot be used together, or not on this device.",
         "Change the hyperparameter that the message names.",
+    ),
+    FailureCode.DEVICE_UNAVAILABLE: Explanation(
+        "The trainer's device cannot be used.",
+        "Mend the trainer's driver or its build of torch, then retry the job, or let it train on a CPU.",
     ),
     FailureCode.MODEL_NOT_FOUND: Explanation(
         "The model's files were not found.",

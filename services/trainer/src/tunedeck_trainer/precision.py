@@ -18,7 +18,7 @@ def is_gpu(device: str) -> bool:
     if not torch.cuda.is_available():
         built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
         raise RunFailed(
-            FailureCode.BAD_SETTINGS,
+            FailureCode.DEVICE_UNAVAILABLE,
             f"The trainer's device is {device}, but its torch {torch.__version__}, which was built {built}, "
             "finds no GPU that it can use: install torch's build for CUDA or a driver that is new enough, or "
             'train on the CPU with TUNEDECK_DEVICES=["cpu"].',
