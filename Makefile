@@ -33,9 +33,9 @@ schemas: setup    ## Write all that is generated: schemas, OpenAPI, AsyncAPI, se
 images: setup     ## Install and run what each image holds, with the compose files' settings; about ten minutes
 	@exec $(BIN)/python -m pytest tests/images -m ""
 
-chaos: setup      ## The long form of the tests of failure, with what was measured and the seed; about 50 minutes
+chaos: setup      ## The long form of the tests of failure, with what was measured and the seed; about an hour
 	@TUNEDECK_LONG=1 exec $(BIN)/python -m pytest tests/chaos \
-	  tests/unit/trainer/test_resume.py tests/connected/jobs/test_state_machine.py
+	  tests/unit/trainer/test_resume.py tests/connected/jobs/test_state_machine.py tests/e2e/test_schemathesis.py
 
 bench: setup      ## Measure ours beside a peer, in turn in one run; appends to bench/results.json
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-bench.txt -c constraints.txt
