@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from fastapi import WebSocketDisconnect
 
 from tests.support.telemetry_service import (
     Telemetry,
@@ -137,6 +138,21 @@ async def test_a_stream_stays_open_through_an_outage_and_misses_nothing(
     await until(lambda: asyncio.sleep(0, len(socket.frames) == 3))
     stream.cancel()
     assert [frame["iteration"] for frame in socket.frames] == [1, 2, 3]
+
+
+async def test_a_client_that_goes_while_a_frame_is_on_its_way_is_no_error(telemetry: Telemetry) -> None:
+    job = new_job()
+    await telemetry.ingest.job_event(started_event(job))
+    await telemetry.ingest.recorded([sample(job, 1, second=0), loss(job, 1)])
+
+    class Gone(Socket):
+        async def send_text(self, text: str) -> None:
+            raise WebSocketDisconnect(1006)
+
+    socket: Any = Gone()
+    stream = live.LiveStream(socket, telemetry.bus, job, after=0, typed=False)
+    await asyncio.wait_for(stream.run(), 10)
+    assert socket.closed is None
 
 
 async def test_the_deletion_of_a_job_ends_its_stream(telemetry: Telemetry) -> None:

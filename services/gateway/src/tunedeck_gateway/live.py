@@ -12,7 +12,7 @@ import contextlib
 from typing import Any
 
 import structlog
-from fastapi import WebSocket
+from fastapi import WebSocket, WebSocketDisconnect
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
@@ -88,6 +88,9 @@ class LiveStream:
         ]
         try:
             await self._follow()
+        except WebSocketDisconnect:
+            # The client has gone while something was on its way to it.
+            log.debug("client_gone", job=self._job_id)
         except NotFound as error:
             await self._websocket.close(UNKNOWN_JOB, error.detail[:120])
         except TunedeckError as error:
