@@ -118,7 +118,9 @@ def test_every_example_has_the_shape_of_its_schema(operation: Document) -> None:
     checked = [(where, content) for where, content in contents(operation) if "example" in content]
     checked += [(one["name"], one) for one in operation.get("parameters", [])]
     for where, content in checked:
-        schema = {**content["schema"], "components": MAIN["components"]}
+        # OpenAPI 3.1 has no words for the items of a stream of events.
+        described = {} if where.endswith("text/event-stream") else content["schema"]
+        schema = {**described, "components": MAIN["components"]}
         errors = [error.message for error in Draft202012Validator(schema).iter_errors(content["example"])]
         assert (where, errors) == (where, [])
 

@@ -220,7 +220,7 @@ async def list_checkpoints(gateway: Here, uid: Uid) -> Response:
             "description": "Server-Sent Events. `queued`, a `QueuePosition`, while the request waits; "
             "`token`, a `GeneratedToken`, for each token; then `end`, a `GenerationEnd`, or `error`, an "
             "`ErrorReply`. Comments come in between, so that no proxy takes the stream for dead.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {}},
         },
         **error_responses(404, 409, 503),
     },
