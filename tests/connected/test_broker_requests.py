@@ -112,7 +112,7 @@ async def test_a_request_that_waited_for_longer_than_its_caller_does_is_not_carr
     nats_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(requests, "REQUEST_WORKERS", 1)
-    rpc, router = ask_rpc(), Router()
+    rpc, other, router = ask_rpc(), ask_rpc(), Router()
     free, handled = asyncio.Event(), []
 
     @request_handler(router, rpc)
@@ -121,12 +121,19 @@ async def test_a_request_that_waited_for_longer_than_its_caller_does_is_not_carr
         await asyncio.wait_for(free.wait(), 10)
         return Say(text="done")
 
+    @request_handler(router, other)
+    async def at_once(message: Ask) -> Say:
+        return Say(text="done")
+
     async with serving(nats_url, router) as bus:
         first = asyncio.create_task(bus.request(rpc, Ask(text="first"), timeout=10))
         while not handled:
             await asyncio.sleep(0.01)
         with pytest.raises(Unavailable):
             await bus.request(rpc, Ask(text="late"), timeout=0.2)
+        # The limit counts from the arrival, which may come after the caller has given up.
+        assert (await bus.request(other, Ask(text="after it"), timeout=5)).text == "done"
+        await asyncio.sleep(0.25)
         free.set()
         assert (await first).text == "done"
         assert (await bus.request(rpc, Ask(text="last"), timeout=5)).text == "done"
