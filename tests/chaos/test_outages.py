@@ -71,28 +71,42 @@ class Reader(threading.Thread):
         self._http.close()
 
 
-def test_a_restart_of_nats_is_not_seen_by_who_reads(
-    chaos_stack: Stack, client: PatientClient, nemesis: Nemesis, dataset: str
+@pytest.mark.parametrize(
+    ("program", "named", "goal"),
+    [("nats", "NATS", 1), ("jobs", "jobs", BRIDGED_SECONDS)],
+    ids=["nats", "jobs"],
+)
+def test_a_short_restart_is_not_seen_by_who_reads(
+    chaos_stack: Stack,
+    client: PatientClient,
+    nemesis: Nemesis,
+    dataset: str,
+    program: str,
+    named: str,
+    goal: float,
 ) -> None:
     uid = client.create_job("read all the time", dataset, start=False)["uid"]
     reader = Reader(chaos_stack.api_url, f"/api/jobs/{uid}")
     reader.start()
     wait_for("reads", lambda: reader.count > ASKED)
-    former = nemesis.pid("nats")
+    former = nemesis.pid(program)
     assert former is not None
     killed_at = time.monotonic()
-    nemesis.kill("nats")
-    nemesis.until_replaced("nats", former)
-    jetstream_answers(chaos_stack)
+    nemesis.kill(program)
+    nemesis.until_replaced(program, former)
+    if program == "nats":
+        jetstream_answers(chaos_stack)
+    else:
+        client.job(uid)
     outage = time.monotonic() - killed_at
-    measured("NATS usable after a kill", outage, goal=1)
+    measured(f"{named} usable after a kill", outage, goal=goal)
     read_before = reader.count
     wait_for("reads after it", lambda: reader.count > read_before + ASKED)
     reader.stop()
     # On a machine so busy that the restart took longer, they are told what is away.
-    assert not reader.failed or outage > BRIDGED_SECONDS / 2
+    assert not reader.failed or outage > goal
     for answer in reader.failed:
-        assert_told(answer, "NATS")
+        assert_told(answer, named)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -15,6 +16,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.js.errors import NotFoundError
 
+from tunedeck_chassis.asked_twice import asked_twice
 from tunedeck_chassis.link import Link
 from tunedeck_contracts.cloudevents import BLOB, CORRELATION_ID, STATUS, TIME_LIMIT, Event
 from tunedeck_contracts.errors import ErrorReply, Unavailable, from_reply
@@ -111,19 +113,17 @@ class Bus:
         headers = {"content-type": "application/json"}
         if (correlation := correlation_id()) is not None:
             headers[CORRELATION_ID] = correlation
-        while (left := deadline - loop.time()) > 0:
+        while deadline > loop.time():
             if not await self._link.back(deadline, repeatable=rpc.changes_nothing):
                 raise Unavailable(f"NATS cannot be reached, and so neither can the {rpc.service} service.")
-            headers[TIME_LIMIT] = f"{left:.3f}"
+            ask = partial(self._ask, rpc.subject, payload, headers, deadline)
             try:
                 async with self._link.waiting(deadline, repeatable=rpc.changes_nothing):
-                    reply = await self._broker.connection.request(
-                        rpc.subject, payload, timeout=left, headers=headers
-                    )
+                    reply = await (asked_twice(ask) if rpc.is_quick else ask())
             except NoRespondersError:
                 if self._absences.met(rpc.service) > longest_absence:
                     raise Unavailable(f"The {rpc.service} service is away.") from None
-                await asyncio.sleep(min(_RETRY_WAIT, left))
+                await asyncio.sleep(min(_RETRY_WAIT, max(deadline - loop.time(), 0)))
             except TimeoutError as error:
                 if self._link.is_lost:
                     raise Unavailable(f"NATS was lost before the {rpc.service} service answered.") from error
@@ -135,12 +135,19 @@ class Bus:
                 return RawReply(reply.data, int(answered.get(STATUS, "200")), answered.get(BLOB))
         raise Unavailable(f"The {rpc.service} service did not answer within {seconds:g} s.")
 
+    async def _ask(self, subject: str, payload: bytes, headers: dict[str, str], deadline: float) -> Msg:
+        left = deadline - asyncio.get_running_loop().time()
+        return await self._broker.connection.request(
+            subject, payload, timeout=left, headers={**headers, TIME_LIMIT: f"{left:.3f}"}
+        )
+
     async def request(self, rpc: Rpc[Req, Rep], message: Req, *, timeout: float | None = None) -> Rep:
         """Ask another service.
 
         While nobody listens, the request is sent again until its deadline: a
         restart of the service shorter than that is not seen. Neither is one of
-        NATS by what changes nothing; see `link.py`.
+        NATS by what changes nothing, see `link.py`, nor the death of a service
+        that had taken a quick read, see `asked_twice.py`.
 
         Raises:
             TunedeckError: as the other service raised it, or Unavailable.

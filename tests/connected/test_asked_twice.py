@@ -1,0 +1,78 @@
+"""A read whose service died with it is asked again; what could be done twice, or costs much, is not."""
+
+import asyncio
+import uuid
+
+import pytest
+from nats.aio.msg import Msg
+
+from tests.support.probe_service import Ask, Say, serving
+from tunedeck_chassis.asked_twice import ASKED_AGAIN_SECONDS
+from tunedeck_chassis.broker import request_handler
+from tunedeck_chassis.requests import Router
+from tunedeck_contracts.errors import Unavailable
+from tunedeck_contracts.rpc import BESIDE_TRAINING, LONG_READ, Rpc
+
+
+def rpc(verb: str, timeout: float = LONG_READ) -> Rpc[Ask, Say]:
+    return Rpc("probe", f"text{uuid.uuid4().hex[:8]}", verb, Ask, Say, timeout=timeout)
+
+
+async def test_a_read_that_a_service_took_to_its_grave_is_answered_by_the_next(nats_url: str) -> None:
+    one, router, taken = rpc("get"), Router(), asyncio.Event()
+
+    @request_handler(router, one)
+    async def answer(message: Ask) -> Say:
+        return Say(text=message.text)
+
+    async def take(_: Msg) -> None:
+        taken.set()
+
+    async with serving(nats_url, Router()) as bus:
+        dying = await bus.subscribe(one.subject, take)
+        reading = asyncio.create_task(bus.request(one, Ask(text="x")))
+        await asyncio.wait_for(taken.wait(), 5)
+        await dying.unsubscribe()
+        async with serving(nats_url, router):
+            assert (await reading).text == "x"
+
+
+async def test_the_first_answer_counts_though_the_second_asking_has_none(nats_url: str) -> None:
+    one, router, count = rpc("get"), Router(), 0
+    asked_again, over = asyncio.Event(), asyncio.Event()
+
+    @request_handler(router, one)
+    async def answer(message: Ask) -> Say:
+        nonlocal count
+        count += 1
+        if count == 1:
+            await asyncio.wait_for(asked_again.wait(), 5)
+            return Say(text="first")
+        asked_again.set()
+        await over.wait()
+        return Say(text="second")
+
+    async with serving(nats_url, router) as bus:
+        assert (await bus.request(one, Ask(text="x"))).text == "first"
+        over.set()
+    assert count == 2
+
+
+@pytest.mark.parametrize(
+    ("verb", "limit"), [("create", LONG_READ), ("search", LONG_READ), ("estimate", BESIDE_TRAINING)]
+)
+async def test_what_is_no_quick_read_is_asked_once(nats_url: str, verb: str, limit: float) -> None:
+    one, router, count, over = rpc(verb, limit), Router(), 0, asyncio.Event()
+
+    @request_handler(router, one)
+    async def answer(message: Ask) -> Say:
+        nonlocal count
+        count += 1
+        await over.wait()
+        return Say(text="too late")
+
+    async with serving(nats_url, router) as bus:
+        with pytest.raises(Unavailable, match="did not answer within"):
+            await bus.request(one, Ask(text="x"), timeout=4 * ASKED_AGAIN_SECONDS)
+        over.set()
+    assert count == 1
