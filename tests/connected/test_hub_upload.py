@@ -42,7 +42,7 @@ class Trainer:
             "summary": "A tuned model",
         }
         ran = subprocess.run(
-            [sys.executable, "-m", "tunedeck_trainer.hub_upload"],
+            [sys.executable, "-m", "tunedeck_trainer.side_answer", "tunedeck_trainer.hub_upload"],
             input=json.dumps(asked),
             env={**self._environment, **environment},
             capture_output=True,

@@ -19,7 +19,7 @@ from tunedeck_trainer.side_process import NO_MEMORY, SideProcesses
 
 MODULE = "side_module_of_the_test"
 SOURCE = """
-import os, signal, sys, time
+import os, signal, time
 began = time.monotonic()
 from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.message import Message
@@ -55,8 +55,8 @@ def work(question):
         raise RunFailed(FailureCode(question.word), "It is so.")
     return Word(word=question.word[::-1])
 
-if __name__ == "__main__":
-    sys.exit(answer(Word, work))
+def main():
+    return answer(Word, work)
 """
 
 

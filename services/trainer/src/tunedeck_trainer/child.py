@@ -14,6 +14,7 @@ from pathlib import Path
 from tunedeck_contracts.jobs import Wanted
 from tunedeck_trainer import failures, lifeline, pipe
 from tunedeck_trainer.checkpoint_files import TornCheckpoint
+from tunedeck_trainer.imports import uncollected
 from tunedeck_trainer.training_record import LOG
 
 
@@ -39,7 +40,8 @@ def main() -> int:
     warnings.simplefilter("ignore", FutureWarning)
     try:
         spec = pipe.Spec.model_validate_json((folder / pipe.SPEC_FILE).read_bytes())
-        from tunedeck_trainer.recipe import fine_tune
+        with uncollected():
+            from tunedeck_trainer.recipe import fine_tune
 
         own = folder if is_first else _made(folder / f"process-{os.environ['RANK']}")
         told = tell if is_first else _unheard

@@ -1,4 +1,4 @@
-"""What a job would take, before it is there: `python -m tunedeck_trainer.estimating`.
+"""What a job would take, before it is there.
 
 The first layers of the model, with weights at random, are trained for a step on the job's own rows by the
 code of a run, once one of them and once two. What the second adds is what each further layer adds, in time
@@ -7,7 +7,6 @@ fit, the batches are split as the probe of a run splits them.
 """
 
 import gc
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -196,5 +195,6 @@ def extended(first: Measured, second: Measured, layers: int) -> Measured:
     )
 
 
-if __name__ == "__main__":
-    sys.exit(answer(EstimateQuestion, estimate))
+def main() -> int:
+    """Answer on standard output what standard input asks; the exit status."""
+    return answer(EstimateQuestion, estimate)

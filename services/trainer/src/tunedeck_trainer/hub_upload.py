@@ -1,9 +1,8 @@
-"""Sends a folder to the Hub by huggingface_hub's own client: `python -m tunedeck_trainer.hub_upload`.
+"""Sends a folder to the Hub by huggingface_hub's own client.
 
 The Hub is that of HF_ENDPOINT, the account that of HF_TOKEN; both are of this machine's environment alone.
 """
 
-import sys
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
@@ -110,5 +109,6 @@ def _said(error: Exception) -> str:
     return (said.replace(token, "HF_TOKEN") if token else said)[:500]
 
 
-if __name__ == "__main__":
-    sys.exit(side_answer.answer(Upload, pushed))
+def main() -> int:
+    """Answer on standard output what standard input asks; the exit status."""
+    return side_answer.answer(Upload, pushed)

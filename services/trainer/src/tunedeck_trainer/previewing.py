@@ -1,9 +1,8 @@
-"""The first batch of a job as its model will read it: `python -m tunedeck_trainer.previewing`.
+"""The first batch of a job as its model will read it.
 
 By the same code as a run of the job: the rows' tokens, their split and order, and their batch.
 """
 
-import sys
 from itertools import islice
 from typing import Any
 
@@ -96,5 +95,6 @@ def _texts(ids: list[int], tokenizer: Any) -> list[tuple[int, str]]:
     return [*told, *pieces.rest()]
 
 
-if __name__ == "__main__":
-    sys.exit(answer(PreviewQuestion, preview))
+def main() -> int:
+    """Answer on standard output what standard input asks; the exit status."""
+    return answer(PreviewQuestion, preview)

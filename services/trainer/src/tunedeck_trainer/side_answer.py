@@ -1,13 +1,18 @@
-"""The other end of `side_process.py`: a question on standard input, its answer on standard output."""
+"""The other end of `side_process.py`: `python -m tunedeck_trainer.side_answer <module>`.
+
+A question on standard input, the answer of the module's `main` on standard output.
+"""
 
 import logging
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import TypeVar
 
 from tunedeck_contracts.message import Message
 from tunedeck_trainer import failures
+from tunedeck_trainer.imports import uncollected
 
 Question = TypeVar("Question", bound=Message)
 
@@ -29,3 +34,9 @@ def answer(question: type[Question], work: Callable[[Question], Message]) -> int
     with os.fdopen(telling, "wb") as opened:
         opened.write(told.to_json())
     return status
+
+
+if __name__ == "__main__":
+    with uncollected():
+        _module = import_module(sys.argv[1])
+    sys.exit(_module.main())

@@ -1,7 +1,7 @@
 """Questions about a job, each answered by a short-lived process beside training.
 
-The trainer itself never imports torch, and its child may be busy. A module that answers is run as
-`python -m`, and reads its question and writes its answer through `side_answer.py`.
+The trainer itself never imports torch, and its child may be busy. A module that answers has a
+`main`, which reads its question and writes its answer through `side_answer.py`.
 """
 
 import asyncio
@@ -77,8 +77,7 @@ async def _started(module: str, device: str) -> Process:
     starting = asyncio.create_task(
         asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            module,
+            *("-m", "tunedeck_trainer.side_answer", module),
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,

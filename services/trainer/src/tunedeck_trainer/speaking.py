@@ -14,6 +14,7 @@ from tunedeck_contracts.errors import Conflict, InternalError, TunedeckError, Un
 from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.message import Message
 from tunedeck_trainer import failures
+from tunedeck_trainer.imports import uncollected
 from tunedeck_trainer.speech_pipe import FallSilent, Refused, Speak, to_speaker
 
 log = logging.getLogger("tunedeck")
@@ -71,7 +72,8 @@ def main() -> int:
         while line:
             line = line[os.write(telling, line) :]
 
-    from tunedeck_trainer.voice import Voice
+    with uncollected():
+        from tunedeck_trainer.voice import Voice
 
     voice = Voice(sys.argv[1], tell, questions.is_unwanted)
     while (asked := questions.waiting.get()) is not None:
