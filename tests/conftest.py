@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.chaos.scale import ONE_THREAD, SEED
@@ -17,6 +18,10 @@ from tests.support.tiny_model import build_tiny_model
 from tunedeck_cli import bundled_model, ports
 from tunedeck_cli.home import Home
 from tunedeck_cli.stack import Stack
+
+# An example that takes long says something of the machine.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 TINY_MODEL = "local/tiny"
 HUB_MODEL = "hub-only/tiny-gpt2"

@@ -7,7 +7,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from tests.support.probe_service import Ask, Say, serving
-from tunedeck_chassis.asked_twice import ASKED_AGAIN_SECONDS
+from tunedeck_chassis import asked_twice
 from tunedeck_chassis.broker import request_handler
 from tunedeck_chassis.requests import Router
 from tunedeck_contracts.errors import Unavailable
@@ -18,7 +18,11 @@ def rpc(verb: str, timeout: float = LONG_READ) -> Rpc[Ask, Say]:
     return Rpc("probe", f"text{uuid.uuid4().hex[:8]}", verb, Ask, Say, timeout=timeout)
 
 
-async def test_a_read_that_a_service_took_to_its_grave_is_answered_by_the_next(nats_url: str) -> None:
+async def test_a_read_that_a_service_took_to_its_grave_is_answered_by_the_next(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Time for it to die before it is asked again.
+    monkeypatch.setattr(asked_twice, "ASKED_AGAIN_SECONDS", 2.0)
     one, router, taken = rpc("get"), Router(), asyncio.Event()
 
     @request_handler(router, one)
@@ -73,6 +77,6 @@ async def test_what_is_no_quick_read_is_asked_once(nats_url: str, verb: str, lim
 
     async with serving(nats_url, router) as bus:
         with pytest.raises(Unavailable, match="did not answer within"):
-            await bus.request(one, Ask(text="x"), timeout=4 * ASKED_AGAIN_SECONDS)
+            await bus.request(one, Ask(text="x"), timeout=4 * asked_twice.ASKED_AGAIN_SECONDS)
         over.set()
     assert count == 1

@@ -60,7 +60,7 @@ async def test_a_nats_that_answers_nothing_any_more_is_noticed(tmp_path: Path) -
                         break
             link.carry()
             async with asyncio.timeout(NOTICED_SECONDS):
-                while not bus.is_connected:
+                while asking.context.get("link").is_lost:
                     await asyncio.sleep(0.1)
                 assert (await bus.request(ECHO, Ask(text="x"))).text == "x"
     server.stop()

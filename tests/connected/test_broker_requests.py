@@ -90,7 +90,7 @@ async def test_a_reply_of_6_mb_goes_through_the_blob_store(nats_url: str, mongo_
         return Say(text=large)
 
     async with serving(nats_url, router, mongo_url) as bus:
-        reply = await bus.forward(rpc, Ask(text="x").to_json())
+        reply = await bus.forward(rpc, Ask(text="x").to_json(), timeout=30)
         assert reply.body == b""
         assert reply.blob_id is not None
         settings = ServiceSettings(nats_url=nats_url, mongo_url=mongo_url)
@@ -105,7 +105,7 @@ async def test_a_request_to_nobody_is_unavailable_within_its_time(nats_url: str)
         before = time.monotonic()
         with pytest.raises(Unavailable, match="probe service"):
             await bus.request(ask_rpc(), Ask(text="x"), timeout=0.5)
-        assert time.monotonic() - before < 2
+        assert time.monotonic() - before < 4.5, "its own limit would be longer"
 
 
 async def test_a_request_that_waited_for_longer_than_its_caller_does_is_not_carried_out(

@@ -19,6 +19,13 @@ from tunedeck_gateway.routes import datasets, jobs, uploads
 MORE_THAN_ANY_DISK = 2**62
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MongoDB may take its time, and is believed for as long."""
+    monkeypatch.setattr(disk_guard, "ASKING_SECONDS", 30.0)
+    monkeypatch.setattr(disk_guard, "BELIEVED_SECONDS", 600.0)
+
+
 @pytest.fixture
 async def client(mongo_url: str) -> AsyncIterator[Client]:
     connected = mongo.connect(ServiceSettings(mongo_url=mongo_url))

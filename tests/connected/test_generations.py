@@ -49,6 +49,7 @@ pytestmark = pytest.mark.connected
 
 SECONDS = 120
 PLACES = 3
+MOST_TRIES = 5
 
 
 def a_plan(status: Status = Status.COMPLETED, artifacts: list[StoredArtifact] | None = None) -> Plan:
@@ -189,11 +190,15 @@ async def test_a_look_at_the_line_that_breaks_once_is_not_the_last(
 
 
 async def test_a_run_that_begins_ends_the_answer_that_is_being_made(trainer: Trainer) -> None:
-    heard = await trainer.ask(max_new_tokens=480)
-    assert (await told(heard)).token is not None
-    async with trainer.around.turn.training():
-        while (event := await told(heard)).type is GenerationEventType.TOKEN:
-            pass
+    for _ in range(MOST_TRIES):
+        heard = await trainer.ask(max_new_tokens=480)
+        assert (await told(heard)).token is not None
+        async with trainer.around.turn.training():
+            while (event := await told(heard)).type is GenerationEventType.TOKEN:
+                pass
+        # An answer that was over before the run began is none that it could end.
+        if event.type is not GenerationEventType.END:
+            break
     assert event.error is not None
     assert "training run has begun" in event.error.detail
 

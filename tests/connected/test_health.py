@@ -48,6 +48,15 @@ def unwell_parts(body: dict[str, Any]) -> dict[str, list[str]]:
     return {name: part["problems"] for name, part in parts.items() if part["status"] == "unhealthy"}
 
 
+async def answer_of(client: httpx.AsyncClient, parts: set[str]) -> httpx.Response:
+    """The first answer that names these parts alone as unwell."""
+    async with asyncio.timeout(30):
+        while True:
+            answer = await client.get("/api/health")
+            if set(unwell_parts(answer.json())) == parts:
+                return answer
+
+
 async def until(client: httpx.AsyncClient, true: Callable[[set[str]], bool]) -> set[str]:
     """What is unwell, once it is as wanted."""
     async with asyncio.timeout(30):
@@ -59,10 +68,9 @@ async def until(client: httpx.AsyncClient, true: Callable[[set[str]], bool]) -> 
 
 async def test_with_everything_there_it_is_200_on_both_ports(nats_url: str, mongo_url: str) -> None:
     async with gateway(nats_url, mongo_url, *map(well, SERVICES)) as client:
-        answer = await client.get("/api/health")
+        answer = await answer_of(client, set())
         assert (answer.status_code, answer.json()["status"]) == (200, "healthy")
         assert answer.json()["dependencies"] == {"pandas": version("pandas"), "fastapi": version("fastapi")}
-        assert unwell_parts(answer.json()) == {}
         monitor = await client.get(f"http://127.0.0.1:{MONITOR_PORT}/api/health")
         assert (monitor.status_code, monitor.json()["service"]) == (200, "Training Monitor API")
 
@@ -70,7 +78,7 @@ async def test_with_everything_there_it_is_200_on_both_ports(nats_url: str, mong
 async def test_a_service_that_is_away_or_unwell_is_named(nats_url: str, mongo_url: str) -> None:
     ill = Health(service="jobs", status="unhealthy", problems=["MongoDB has no primary yet."])
     async with gateway(nats_url, mongo_url, well("catalog"), ill, well("telemetry")) as client:
-        answer = await client.get("/api/health")
+        answer = await answer_of(client, {"jobs", "trainer"})
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
         assert answer.json()["detail"] == "Not healthy: jobs, trainer."
         assert (answer.json()["status_code"], answer.json()["error_type"]) == (503, "Unavailable")
@@ -86,14 +94,13 @@ async def test_servers_that_are_away_are_named(tmp_path: Path) -> None:
     try:
         async with gateway(nats.url, mongod.url, *map(well, SERVICES)) as client:
             mongod.kill()
-            answer = await client.get("/api/health")
-            assert answer.status_code == 503
-            assert list(unwell_parts(answer.json())) == ["mongodb"]
+            assert (await answer_of(client, {"mongodb"})).status_code == 503
             nats.kill()
             unwell = await until(client, lambda parts: "nats" in parts)
             assert unwell == {*SERVICES, "nats", "mongodb"}
-            nats.start()
-            mongod.start()
+            # In this event loop the gateway runs, and one that stands still for long ends its process.
+            await asyncio.to_thread(nats.start)
+            await asyncio.to_thread(mongod.start)
             await until(client, lambda parts: not parts)
     finally:
         nats.stop()

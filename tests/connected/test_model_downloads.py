@@ -44,7 +44,7 @@ class Trainer:
             env={**self._environment, **environment},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
         )
         assert ran.returncode == 0, ran.stderr
         answer: dict[str, str] = json.loads(ran.stdout)

@@ -11,11 +11,13 @@ from pymongo.errors import PyMongoError
 
 from tests.support.servers import MongoServer
 from tunedeck_chassis import mongo
+from tunedeck_chassis import presence as presence_module
 from tunedeck_chassis.presence import Presence
 from tunedeck_chassis.settings import ServiceSettings
 
-CLIENT_SECONDS = 5.0
-SECONDS = 30.0
+READS_BRIDGED_SECONDS = 8.0
+CLIENT_SECONDS = 20.0
+SECONDS = 60.0
 
 
 @pytest.fixture
@@ -26,7 +28,10 @@ def server(tmp_path: Path) -> Iterator[MongoServer]:
     own.kill()
 
 
-async def test_who_asks_in_a_known_outage_is_refused_soon(server: MongoServer) -> None:
+async def test_who_asks_in_a_known_outage_is_refused_soon(
+    server: MongoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence_module, "_READS_BRIDGED_SECONDS", READS_BRIDGED_SECONDS)
     presence = Presence()
     settings = ServiceSettings(mongo_url=server.url)
     client = mongo.connect(settings, seconds=CLIENT_SECONDS, presence=presence)
@@ -48,7 +53,7 @@ async def test_who_asks_in_a_known_outage_is_refused_soon(server: MongoServer) -
         at_once = await seconds_until_refused()
         assert at_once < bridging < CLIENT_SECONDS
 
-        server.start()
+        await asyncio.to_thread(server.start)
         while presence.is_away:
             with suppress(PyMongoError), presence.patience(SECONDS, repeatable=True):
                 await client.admin.command("ping")

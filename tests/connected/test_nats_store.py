@@ -58,6 +58,11 @@ async def is_provisioned(stack: Stack) -> bool:
     return False
 
 
+def is_broken(stack: Stack) -> bool:
+    """Whether the server itself names a stream that it cannot write."""
+    return not asyncio.run(takes(stack, 2**17)) and "write error" in (problem(stack.ports.nats_health) or "")
+
+
 async def takes(stack: Stack, size: int) -> bool:
     """Whether the stream of the jobs acknowledges a message of so many bytes."""
     with suppress(NatsError, TimeoutError, OSError):
@@ -82,10 +87,9 @@ def test_streams_that_are_gone_are_made_again(tmp_path: Path) -> None:
 @needs_root
 def test_a_server_that_stays_broken_after_a_full_disk_is_restarted() -> None:
     with small_disk(DISK) as disk, servers(disk / "home") as stack:
-        assert asyncio.run(takes(stack, 10))
+        wait_for("an acknowledgement", lambda: asyncio.run(takes(stack, 10)))
         fill(disk / "filler", DISK)
-        wait_for("a broken stream", lambda: not asyncio.run(takes(stack, 2**17)))
-        assert "write error" in (problem(stack.ports.nats_health) or "")
+        wait_for("a broken stream", lambda: is_broken(stack))
         (disk / "filler").unlink()
         wait_for("an acknowledgement", lambda: asyncio.run(takes(stack, 2**17)), MENDED_SECONDS)
         assert "nats_restarted" in stack.log_tail("nats-watch", 50)

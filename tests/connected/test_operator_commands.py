@@ -82,7 +82,7 @@ async def take_all(client: Client) -> list[bytes]:
     consumer = await client.jetstream().pull_subscribe_bind(TELEMETRY_JOBS.name, TELEMETRY_JOBS.stream)
     found = await consumer.fetch(10, timeout=5)
     for message in found:
-        await message.ack_sync()
+        await message.ack_sync(timeout=20)
     return [message.data for message in found]
 
 

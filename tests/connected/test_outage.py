@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.servers import NatsServer, provision
-from tunedeck_chassis import bus
+from tunedeck_chassis import bus, link
 from tunedeck_chassis.broker import create_broker, request_handler
 from tunedeck_chassis.bus import Bus
 from tunedeck_chassis.requests import Router
@@ -89,7 +89,14 @@ async def until_connected(bus: Bus, wanted: bool) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_read_on_its_way_outlives_a_restart(probe: Probe) -> None:
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restart may take its time."""
+    monkeypatch.setattr(link, "BRIDGED_SECONDS", LONG / 2)
+    monkeypatch.setattr(link, "BRIDGED_WRITE_SECONDS", LONG / 2)
+
+
+async def test_a_read_on_its_way_outlives_a_restart(probe: Probe, patient: None) -> None:
     reading = asyncio.create_task(probe.bus.request(READ, Ask(text="x")))
     await probe.asked.wait()
     async with without_nats(probe):
@@ -97,19 +104,19 @@ async def test_a_read_on_its_way_outlives_a_restart(probe: Probe) -> None:
     assert (await asyncio.wait_for(reading, LONG / 2)).text == "x"
 
 
-async def test_a_read_that_begins_without_nats_waits_for_a_restart(probe: Probe) -> None:
+async def test_a_read_that_begins_without_nats_waits_for_a_restart(probe: Probe, patient: None) -> None:
     probe.count = 1
     async with without_nats(probe):
         reading = asyncio.create_task(probe.bus.request(READ, Ask(text="x")))
     assert (await asyncio.wait_for(reading, LONG / 2)).text == "x"
 
 
-async def test_a_write_on_its_way_is_not_sent_twice(probe: Probe) -> None:
-    writing = asyncio.create_task(probe.bus.request(WRITE, Ask(text="x"), timeout=5))
+async def test_a_write_on_its_way_is_not_sent_twice(probe: Probe, patient: None) -> None:
+    writing = asyncio.create_task(probe.bus.request(WRITE, Ask(text="x"), timeout=10))
     await probe.asked.wait()
     async with without_nats(probe):
         pass
-    with pytest.raises(Unavailable, match="did not answer within 5 s"):
+    with pytest.raises(Unavailable, match="did not answer within 10 s"):
         await writing
     assert probe.count == 1
 

@@ -74,7 +74,7 @@ class RunningCatalog:
 
     async def listed(self, request: Rpc[Any, Any], message: Message) -> list[dict[str, Any]]:
         """An answer that is a bare list, as the gateway passes it on."""
-        reply = await self.bus.forward(request, message.to_json())
+        reply = await self.bus.forward(request, message.to_json(), timeout=30)
         assert reply.status == 200
         listed: list[dict[str, Any]] = json.loads(reply.body)
         return listed

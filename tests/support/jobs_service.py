@@ -21,6 +21,7 @@ from tunedeck_contracts.message import utc_now
 from tunedeck_contracts.model_saving import StoredArtifact
 from tunedeck_contracts.models import ResolvedModel
 from tunedeck_contracts.runs import Beat, Claim, Outcome, Report
+from tunedeck_contracts.streams import JOBS
 from tunedeck_jobs.app import JobsService
 from tunedeck_jobs.resolving import Resolution
 from tunedeck_jobs.settings import JobsSettings
@@ -53,18 +54,14 @@ class Service(JobsService):
     async def events(self, uid: str) -> list[JobEvent]:
         """Publish the outbox, then read the job's events back from the stream."""
         await self.relay.publish_pending()
-        connection = await nats.connect(self.settings.nats_url)
-        jetstream = connection.jetstream()
-        subscription = await jetstream.subscribe(subjects.job_event(uid), ordered_consumer=True)
-        found = []
-        try:
-            while True:
-                message = await subscription.next_msg(timeout=0.3)
-                found.append(JobEvent.model_validate_json(message.data))
-        except nats.errors.TimeoutError:
-            return found
-        finally:
-            await connection.close()
+        async with await nats.connect(self.settings.nats_url) as connection:
+            subject = subjects.job_event(uid)
+            state = (await connection.jetstream().stream_info(JOBS.name, subjects_filter=subject)).state
+            subscription = await connection.jetstream().subscribe(subject, ordered_consumer=True)
+            return [
+                JobEvent.model_validate_json((await subscription.next_msg(timeout=20)).data)
+                for _ in range((state.subjects or {}).get(subject, 0))
+            ]
 
     async def running(self, **more: object) -> tuple[str, int]:
         """A job that a trainer has taken up, and its fence."""

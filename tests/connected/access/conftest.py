@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.servers import provision
 from tunedeck_chassis import mongo
+from tunedeck_contracts.jobs import Status
+from tunedeck_contracts.telemetry import History
 from tunedeck_gateway.access.keys import Keys
 from tunedeck_gateway.access.repository import KeyRepository
 from tunedeck_gateway.server import build_server
@@ -37,7 +39,7 @@ StartGateway = Callable[..., Awaitable[RunningGateway]]
 
 def _client(port: int) -> httpx.AsyncClient:
     many = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", limits=many)
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", limits=many, timeout=30)
 
 
 @asynccontextmanager
@@ -81,6 +83,19 @@ async def start(nats_url: str, mongo_url: str) -> AsyncIterator[StartGateway]:
 async def gateway(start: StartGateway) -> RunningGateway:
     """One gateway that asks for keys."""
     return await start()
+
+
+NO_POINTS = History(
+    job_id="job_1",
+    status=Status.RUNNING,
+    training_mode="manual",
+    fence=1,
+    total=1,
+    last_iteration=None,
+    points=[],
+    more=False,
+)
+"""Of a job whose stream stays open."""
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 import websockets
 
-from tests.connected.access.conftest import RunningGateway, StartGateway, bearer, until
+from tests.connected.access.conftest import NO_POINTS, RunningGateway, StartGateway, bearer, until
+from tests.support.answering import answering
 from tests.support.servers import MongoServer
 from tunedeck_chassis import mongo
+from tunedeck_contracts import rpc
+from tunedeck_gateway.access import keys
 from tunedeck_gateway.access.keys import Scope
 from tunedeck_gateway.settings import GatewaySettings
 
@@ -80,19 +83,23 @@ async def test_what_is_no_key_is_refused(gateway: RunningGateway, value: str) ->
     assert (await gateway.main.get("/api/jobs", headers=headers)).status_code == 401
 
 
-async def test_an_open_stream_is_closed_when_its_key_ends(start: StartGateway) -> None:
+async def test_an_open_stream_is_closed_when_its_key_ends(start: StartGateway, nats_url: str) -> None:
     gateway = await start(stream_check_seconds=0.2)
     key, token = await gateway.keys.create("leaves", Scope.READ, None)
     url = f"{gateway.stream_url}/job_1"
-    async with websockets.connect(url, additional_headers=bearer(token)) as socket:
+    async with (
+        answering(nats_url, rpc.HISTORY_GET, NO_POINTS),
+        websockets.connect(url, additional_headers=bearer(token)) as socket,
+    ):
         await gateway.keys.revoke(key.id)
         await socket.wait_closed()
     assert socket.close_code == 1008
 
 
 async def test_without_mongodb_known_keys_work_and_others_get_503(
-    start: StartGateway, tmp_path: Path
+    start: StartGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(keys, "_LONGEST_UNREAD_SECONDS", 120)
     mongod = MongoServer(tmp_path)
     mongod.start()
     gateway = await start(mongo_url=mongod.url)

@@ -2,7 +2,10 @@
 
 import asyncio
 
+import pytest
+
 from tests.connected.access.conftest import RunningGateway
+from tunedeck_gateway import unread_body
 
 PIECE = b"x" * 65_536
 DECLARED = 2_000_000_000
@@ -37,6 +40,9 @@ async def test_who_stops_to_read_gets_the_answer(gateway: RunningGateway) -> Non
     assert b"Unauthorized" in answer
 
 
-async def test_a_small_rest_keeps_the_connection(gateway: RunningGateway) -> None:
+async def test_a_small_rest_keeps_the_connection(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unread_body, "_LONGEST_WAIT", 20)
     answer = await gateway.main.post("/api/jobs", content=b"x" * 10_000)
     assert answer.status_code == 401 and answer.headers.get("Connection") != "close"

@@ -114,7 +114,9 @@ async def test_a_dataset_that_jobs_need_stays(running: RunningCatalog) -> None:
         await running.bus.request(rpc.DATASET_DELETE, DeleteDataset(dataset=saved.uid))
     resolved = await running.bus.request(rpc.DATASET_RESOLVE, ResolveDataset(reference=saved.uid))
     assert await running.content(resolved.rows_blob)
-    assert running.asked_of_jobs == [FindJobsUsing(dataset=saved.uid, also=[saved.id, upload_id])]
+    asked = FindJobsUsing(dataset=saved.uid, also=[saved.id, upload_id])
+    # More than once where the answer took long.
+    assert running.asked_of_jobs and all(one == asked for one in running.asked_of_jobs)
     running.jobs_using.clear()
     await running.bus.request(rpc.DATASET_DELETE, DeleteDataset(dataset=saved.uid))
 

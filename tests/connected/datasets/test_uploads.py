@@ -133,11 +133,11 @@ async def test_requests_are_answered_while_a_large_file_is_checked(running: Runn
     answers = 0
     while not check.done():
         await running.listed(rpc.DATASET_LIST, ListDatasets())
-        answers += 1
+        answers += not check.done()
     preview = await check
     assert preview.statistics.total_rows == 300_000
     assert preview.validation_errors[-1].startswith("... and 299,899 more")
-    assert answers > 3
+    assert answers >= 1
 
 
 async def test_health_names_the_versions(running: RunningCatalog) -> None:

@@ -133,12 +133,12 @@ async def test_a_start_while_the_catalog_is_away_may_be_tried_again(service: Ser
 async def test_a_job_is_created_within_its_time_limit_though_the_catalog_is_away(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service.resolver, "resolve", Resolver(service.bus, seconds=1.0).resolve)
+    monkeypatch.setattr(service.resolver, "resolve", Resolver(service.bus, seconds=4.0).resolve)
     # As in the table of requests: twice the time that the catalog is given.
-    created = await service.bus.request(rpc.JOB_CREATE, request(), timeout=2.0)
+    created = await service.bus.request(rpc.JOB_CREATE, request(), timeout=8.0)
     assert created.job.status is Status.CREATED
     assert created.job.problems == [
-        f"{what}: The catalog service did not answer within 1 s." for what in ("model", "dataset")
+        f"{what}: The catalog service did not answer within 4 s." for what in ("model", "dataset")
     ]
 
 

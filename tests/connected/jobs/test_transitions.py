@@ -10,7 +10,7 @@ from tunedeck_contracts.message import utc_now
 from tunedeck_jobs.lifecycle import RULES, Change, Facts, Guard, Reached, allowed
 
 FACTS = Facts(fence=4, devices=frozenset({Device.CPU}), most_lost=3, resume_iteration=10, rev=7)
-HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 STORED: dict[str, Any] = {
     "fence": 4,
     "rev": 7,
@@ -24,15 +24,15 @@ STORED: dict[str, Any] = {
 }
 HOLDS: dict[Guard, dict[str, Any]] = {
     Guard.FENCE: {"fence": 4},
-    Guard.LEASE_OVER: {"lease": {"until": utc_now() - HOUR}},
+    Guard.LEASE_OVER: {"lease": {"until": utc_now() - DAY}},
     Guard.WANTS_RUN: {"wanted": "run"},
     Guard.WANTS_PAUSE: {"wanted": "pause"},
     Guard.WANTS_CANCEL: {"wanted": "cancel"},
     Guard.NOT_CANCELLED: {},
     Guard.DEVICE: {"device": "cpu"},
-    Guard.RESTED: {"not_before": utc_now() - HOUR},
-    Guard.IN_TIME: {"deadline": utc_now() + HOUR},
-    Guard.OVERDUE: {"deadline": utc_now() - HOUR},
+    Guard.RESTED: {"not_before": utc_now() - DAY},
+    Guard.IN_TIME: {"deadline": utc_now() + DAY},
+    Guard.OVERDUE: {"deadline": utc_now() - DAY},
     Guard.ATTEMPTS_LEFT: {"lost": 1},
     Guard.NO_ATTEMPT_LEFT: {"lost": 2},
     Guard.EARLIER: {"resume_step": 11},
@@ -41,15 +41,15 @@ HOLDS: dict[Guard, dict[str, Any]] = {
 }
 BREAKS: dict[Guard, dict[str, Any]] = {
     Guard.FENCE: {"fence": 5},
-    Guard.LEASE_OVER: {"lease": {"until": utc_now() + HOUR}},
+    Guard.LEASE_OVER: {"lease": {"until": utc_now() + DAY}},
     Guard.WANTS_RUN: {"wanted": "pause"},
     Guard.WANTS_PAUSE: {"wanted": "run"},
     Guard.WANTS_CANCEL: {"wanted": "run"},
     Guard.NOT_CANCELLED: {"wanted": "cancel"},
     Guard.DEVICE: {"device": "gpu"},
-    Guard.RESTED: {"not_before": utc_now() + HOUR},
-    Guard.IN_TIME: {"deadline": utc_now() - HOUR},
-    Guard.OVERDUE: {"deadline": utc_now() + HOUR},
+    Guard.RESTED: {"not_before": utc_now() + DAY},
+    Guard.IN_TIME: {"deadline": utc_now() - DAY},
+    Guard.OVERDUE: {"deadline": utc_now() + DAY},
     Guard.ATTEMPTS_LEFT: {"lost": 2},
     Guard.NO_ATTEMPT_LEFT: {"lost": 1},
     Guard.EARLIER: {"resume_step": 10},

@@ -12,6 +12,7 @@ import pytest
 from tests.support.hub_server import HubServer
 from tests.support.servers import provision
 from tests.support.small_models import model_files
+from tunedeck_catalog import hub as hub_module
 from tunedeck_catalog.app import Catalog
 from tunedeck_catalog.hub import Hub
 from tunedeck_catalog.settings import CatalogSettings
@@ -56,7 +57,7 @@ class Running:
     bus: Bus
 
     async def add(self, model_id: str, **given: Any) -> Model:
-        return (await self.bus.request(rpc.MODEL_ADD, AddModel(id=model_id, **given))).model
+        return (await self.bus.request(rpc.MODEL_ADD, AddModel(id=model_id, **given), timeout=60)).model
 
     async def search(self, query: str, limit: int = 10) -> list[dict[str, Any]]:
         """The bare list, as the gateway passes it on."""
@@ -75,6 +76,8 @@ async def running(
     nats_url: str, mongo_url: str, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Running]:
     monkeypatch.delenv("HF_TOKEN", raising=False)
+    # The Hub's stand-in may take its time.
+    monkeypatch.setattr(hub_module, "DETAILS_SECONDS", 20.0)
     settings = CatalogSettings(
         nats_url=nats_url,
         mongo_url=mongo_url,

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.telemetry_service import Telemetry, telemetry_service
+from tunedeck_telemetry import projection
 
 
 @pytest.fixture
@@ -12,3 +13,9 @@ async def telemetry(nats_url: str, mongo_url: str) -> AsyncIterator[Telemetry]:
     """With a database of its own."""
     async with telemetry_service(nats_url, mongo_url) as found:
         yield found
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The jobs service may take its time to answer."""
+    monkeypatch.setattr(projection, "ASKING_SECONDS", 20.0)

@@ -39,7 +39,9 @@ async def values(telemetry: Telemetry, job: str) -> int:
     return sum([len(one["p"]) async for one in telemetry.repository._points.find({"job": job})])
 
 
-async def test_a_job_is_forgotten_whole_and_others_are_not(telemetry: Telemetry, nats_url: str) -> None:
+async def test_a_job_is_forgotten_whole_and_others_are_not(
+    telemetry: Telemetry, nats_url: str, patient: None
+) -> None:
     job, other = await trained(telemetry), await trained(telemetry)
     assert (await telemetry.bus.request(rpc.JOB_FORGET, ForgetJob(job_id=job))).points == 36
     assert (await telemetry.bus.request(rpc.JOB_FORGET, ForgetJob(job_id=job))).points == 0

@@ -8,6 +8,7 @@ import pytest
 from fastapi import WebSocketDisconnect
 
 from tests.support.telemetry_service import (
+    NONE_STORED,
     Telemetry,
     loss,
     new_job,
@@ -22,6 +23,7 @@ from tunedeck_contracts.cloudevents import event
 from tunedeck_contracts.errors import Unavailable
 from tunedeck_contracts.events import JobEvent, JobEventType
 from tunedeck_contracts.jobs import Status
+from tunedeck_contracts.telemetry import GetStored
 from tunedeck_gateway import live
 
 
@@ -60,19 +62,22 @@ async def tell(telemetry: Telemetry, told: JobEvent) -> None:
 
 
 class Interrupted:
-    """The bus, of which an outage takes the answers."""
+    """The bus, of which an outage takes the answers, and what it has answered."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self.is_away = False
         self.refused = 0
+        self.answered = 0
         self.subscribe = bus.subscribe
 
     async def request(self, asked: rpc.Rpc[Any, Any], message: Any) -> Any:
         if self.is_away:
             self.refused += 1
             raise Unavailable("The telemetry service is away.")
-        return await self._bus.request(asked, message)
+        answer = await self._bus.request(asked, message)
+        self.answered += 1
+        return answer
 
 
 def watch(
@@ -84,6 +89,11 @@ def watch(
     return socket, asyncio.create_task(stream.run())
 
 
+async def are_stored(telemetry: Telemetry, job: str, losses: int, fence: int = 1) -> bool:
+    asked = GetStored(job_id=job, fence=fence, after=NONE_STORED)
+    return (await telemetry.curves.stored(asked)).losses == losses
+
+
 async def test_the_first_frame_waits_for_the_first_sample(telemetry: Telemetry) -> None:
     job = new_job()
     await telemetry.ingest.job_event(started_event(job))
@@ -91,10 +101,7 @@ async def test_the_first_frame_waits_for_the_first_sample(telemetry: Telemetry) 
     for n in (1, 2):
         await publish(telemetry.bus, loss(job, n), f"{job}:{n}")
 
-    async def stored() -> bool:
-        return len(await telemetry.curves.losses(job, 5)) == 2
-
-    await until(stored)
+    await until(lambda: are_stored(telemetry, job, 2))
     assert socket.frames == [], "a frame without its resources is none"
     await telemetry.ingest.recorded([sample(job, 1, second=0)])
 
@@ -160,7 +167,9 @@ async def test_the_deletion_of_a_job_ends_its_stream(telemetry: Telemetry) -> No
     waiting = {"status": Status.CREATED, "type": JobEventType.CREATED, "started_at": None}
     await telemetry.ingest.job_event(started_event(job, rev=1, fence=0).model_copy(update=waiting))
     await telemetry.ingest.recorded([sample("trainer_1", 1, fence=0)])
-    socket, stream = watch(telemetry, job)
+    bus = Interrupted(telemetry.bus)
+    socket, stream = watch(telemetry, job, bus)
+    await until(lambda: asyncio.sleep(0, bus.answered > 0))
     gone = {**waiting, "type": JobEventType.DELETED}
 
     async def ended() -> bool:
@@ -188,6 +197,7 @@ async def test_what_a_resumed_run_tells_again_is_not_shown_again(telemetry: Tele
     for n in range(1, 7):
         await publish(telemetry.bus, loss(job, n, fence=2), f"{job}:2:{n}")
     await until(lambda: shown(7))
+    await until(lambda: are_stored(telemetry, job, 6, fence=2))
     late, late_stream = watch(telemetry, job)
     await until(lambda: asyncio.sleep(0, len(late.frames) >= 6))
     await publish(telemetry.bus, loss(job, 7, fence=2), f"{job}:2:7")

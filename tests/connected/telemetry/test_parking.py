@@ -7,6 +7,7 @@ from collections.abc import Callable
 import nats
 import pytest
 
+from tests.support.parked_letters import parked_letters
 from tests.support.telemetry_service import (
     NONE_STORED,
     Telemetry,
@@ -16,7 +17,7 @@ from tests.support.telemetry_service import (
 )
 from tunedeck_contracts import subjects
 from tunedeck_contracts.subjects import TrainingKind
-from tunedeck_contracts.telemetry import DeadLetter, GetStored
+from tunedeck_contracts.telemetry import GetStored
 
 
 def broken(job: str) -> bytes:
@@ -49,27 +50,13 @@ async def test_one_bad_point_among_99_good_ones_is_parked_alone(
     subject = subjects.training_event(TrainingKind.LOSS, job)
     bodies = [loss(job, n).to_json() for n in range(1, 100)]
     bodies.insert(42, bad(job))
-    client = await nats.connect(nats_url)
-    try:
+    async with await nats.connect(nats_url) as client:
         await asyncio.gather(*(client.jetstream().publish(subject, body) for body in bodies))
 
-        async def complete() -> bool:
-            asked = GetStored(job_id=job, fence=1, after=NONE_STORED)
-            return (await telemetry.curves.stored(asked)).losses == 99
+    async def complete() -> bool:
+        asked = GetStored(job_id=job, fence=1, after=NONE_STORED)
+        return (await telemetry.curves.stored(asked)).losses == 99
 
-        # Longer than `ack_wait`: a batch that the client lost comes again after it.
-        await until(complete, seconds=40)
-        assert await parked(client, subject) == [bad(job)]
-    finally:
-        await client.close()
-
-
-async def parked(client: nats.NATS, subject: str) -> list[bytes]:
-    consumer = await client.jetstream().pull_subscribe(subjects.DEAD_LETTERS, stream="DLQ")
-    letters = []
-    try:
-        while True:
-            found = await consumer.fetch(100, timeout=0.5)
-            letters += [DeadLetter.model_validate_json(message.data) for message in found]
-    except nats.errors.TimeoutError:
-        return [base64.b64decode(one.data) for one in letters if one.subject == subject]
+    # Longer than `ack_wait`: a batch that the client lost comes again after it.
+    await until(complete, seconds=40)
+    assert [base64.b64decode(one.data) for one in await parked_letters(nats_url, subject)] == [bad(job)]

@@ -16,6 +16,7 @@ from tunedeck_contracts.events import JobEventType
 from tunedeck_contracts.jobs import Status, TrainingMode
 from tunedeck_contracts.telemetry import GetHistory, GetTrainingStatus
 from tunedeck_contracts.training_mode import GetTrainingMode, Mode
+from tunedeck_telemetry.projection import ASKING_SECONDS
 
 
 async def test_events_that_come_late_or_twice_change_nothing(telemetry: Telemetry) -> None:
@@ -65,7 +66,9 @@ async def test_a_job_that_waits_has_a_status_and_no_data_yet(telemetry: Telemetr
         await telemetry.summaries.summary(job)
 
 
-async def test_an_unknown_job_is_asked_for_and_not_found(telemetry: Telemetry, nats_url: str) -> None:
+async def test_an_unknown_job_is_asked_for_and_not_found(
+    telemetry: Telemetry, nats_url: str, patient: None
+) -> None:
     job = new_job()
     refusal = NotFound(f"There is no job {job!r}.").reply()
     async with answering(nats_url, rpc.JOB_GET, refusal):
@@ -74,10 +77,10 @@ async def test_an_unknown_job_is_asked_for_and_not_found(telemetry: Telemetry, n
 
 
 async def test_the_mode_is_the_jobs_services_and_the_rest_the_focus_own(
-    telemetry: Telemetry, nats_url: str
+    telemetry: Telemetry, nats_url: str, patient: None
 ) -> None:
     async def shown() -> tuple[str, bool, int]:
-        found = await telemetry.bus.request(rpc.TRAINING_MODE_GET, GetTrainingMode())
+        found = await telemetry.bus.request(rpc.TRAINING_MODE_GET, GetTrainingMode(), timeout=40)
         return found.mode.value, found.is_completed, found.current_iteration
 
     async with answering(nats_url, rpc.MODE_GET, Mode(mode=TrainingMode.AUTOMATED)):
@@ -95,10 +98,12 @@ async def test_the_mode_is_the_jobs_services_and_the_rest_the_focus_own(
 async def test_who_asks_telemetry_is_told_that_it_is_the_jobs_service_that_is_away(
     telemetry: Telemetry,
 ) -> None:
+    mode, status = rpc.TRAINING_MODE_GET, rpc.STATUS_GET
+    assert min(mode.timeout, status.timeout) > ASKING_SECONDS, "who asks must wait for longer than telemetry"
     with pytest.raises(Unavailable, match="jobs service"):
-        await telemetry.bus.request(rpc.TRAINING_MODE_GET, GetTrainingMode())
+        await telemetry.bus.request(mode, GetTrainingMode(), timeout=20)
     with pytest.raises(Unavailable, match="jobs service"):
-        await telemetry.bus.request(rpc.STATUS_GET, GetTrainingStatus(job_id=new_job()))
+        await telemetry.bus.request(status, GetTrainingStatus(job_id=new_job()), timeout=20)
 
 
 async def test_a_run_that_ends_early_is_as_long_as_its_last_point_says_also_when_points_come_again(

@@ -107,7 +107,10 @@ def test_who_is_no_user_can_do_nothing(provisioned: MongoServer, folder: Path) -
         wrong.admin.command("ping")
 
 
-async def test_a_service_with_a_wrong_password_says_so(provisioned: MongoServer, tmp_path: Path) -> None:
+async def test_a_service_with_a_wrong_password_says_so(
+    provisioned: MongoServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mongo, "PROBLEM_SECONDS", 20.0)
     secrets.create(tmp_path)
     async with mongo.connect(settings_of("jobs", tmp_path, mongo_url=provisioned.url)) as client:
         assert await mongo.problem(client) == "MongoDB refuses this service: Authentication failed."

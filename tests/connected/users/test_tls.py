@@ -37,7 +37,7 @@ class TlsNatsServer(NatsServer):
         with (self.folder / "nats.conf").open("a") as configuration:
             configuration.write(
                 f"tls {{\n  cert_file: '{self.certificate}'\n  key_file: '{self.certificate}'\n"
-                "  handshake_first: auto\n}\n"
+                "  handshake_first: 2s\n}\n"
             )
         return command
 
@@ -126,7 +126,7 @@ async def test_a_server_that_nobody_vouches_for_is_not_spoken_to(servers: Server
     settings = servers.settings("jobs", servers.other_ca_file)
     with pytest.raises(ssl.SSLCertVerificationError):
         await connect(settings, "jobs")
-    options = {**mongo.login(settings), "serverSelectionTimeoutMS": 500}
+    options = {**mongo.login(settings), "serverSelectionTimeoutMS": 5000}
     with (
         pymongo.MongoClient(servers.mongo.url, **options) as client,
         pytest.raises(PyMongoError, match="certificate verify failed"),

@@ -18,6 +18,6 @@ async def test_a_loop_that_stands_still_ends_the_process() -> None:
 
 async def test_a_loop_that_turns_and_one_that_has_ended_do_not() -> None:
     ended = threading.Event()
-    async with watched_event_loop(0.2, 0.02, ended.set):
-        await asyncio.sleep(0.5)
+    async with watched_event_loop(3, 0.05, ended.set):
+        await asyncio.sleep(4)
     assert not ended.wait(0.5)

@@ -13,9 +13,9 @@ from pymongo.monitoring import (
     ServerHeartbeatSucceededEvent,
 )
 
-IMPATIENT_SECONDS = 0.6
-"""Long enough for PyMongo to look again, which it does twice a second at most; short of the second in
-which a client is told."""
+IMPATIENT_SECONDS = 0.45
+"""PyMongo looks for a server once, for half a second, and sees only then that its time is over: with more
+than half a second it would look twice, and a client is to be told within one."""
 _READS_BRIDGED_SECONDS = 2.7
 _WRITES_BRIDGED_SECONDS = 5.0
 _TO_ANSWER_SECONDS = 0.2

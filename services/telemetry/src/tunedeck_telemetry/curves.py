@@ -77,20 +77,20 @@ class Curves:
         """The current points after a cursor, oldest first, each with the sample taken before it."""
         job = await self._directory.find(request.job_id)
         points: list[HistoryPoint] = []
-        for span in await self._spans(job):
-            after = max(span.after, request.after - sequence(span.fence, 0))
+        # The newest first: whatever is stored meanwhile, what came before a point that was read is read too.
+        for span in reversed(await self._spans(job)):
             if request.after >= sequence(span.fence + 1, 0):
-                continue
+                break
             found = await self._repository.first(
                 Kind.LOSS,
                 job.uid,
                 (span.fence, *span.retold_by),
-                after=after,
+                after=max(span.after, request.after - sequence(span.fence, 0)),
                 upto=span.upto,
-                count=request.limit + 1 - len(points),
+                count=request.limit + 1,
             )
             losses = [LossPoint.model_validate(one) for one in found]
-            points += await self._with_resources(job.uid, span.fence, losses)
+            points = await self._with_resources(job.uid, span.fence, losses) + points
         return History(
             job_id=job.uid,
             status=job.status,
