@@ -18,7 +18,7 @@ from tunedeck_cli.bundled_model import MODEL_ID
 
 QUESTION = "What is 7 plus 7?"
 LONG = {"prompt": QUESTION, "max_new_tokens": 400, "adapter": False}
-SLOW = {**LONG, "prompt": "Write down the numbers from 1 to 1000, each on a line of its own."}
+SLOW = {**LONG, "prompt": "Write a very long story about a dragon, in ten chapters."}
 
 # It trains first, which takes its time where other things run.
 pytestmark = pytest.mark.timeout(900)
@@ -60,7 +60,7 @@ def not_started(api: Api, model: str) -> str:
 
 @pytest.fixture(scope="module")
 def slow(api: Api) -> str:
-    """A job whose base is large: what it says to SLOW takes half a minute."""
+    """A job whose base is large: to SLOW it says all of its 400 tokens, for half a minute."""
     return not_started(api, MODEL_ID)
 
 

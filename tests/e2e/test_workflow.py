@@ -145,7 +145,7 @@ def test_a_running_job_is_cancelled_at_a_step(api: Api) -> None:
 def test_a_killed_trainer_loses_no_job_and_doubles_no_point(api: Api, stack: Any) -> None:
     upload = api.preview(rows_csv(60)).json()["upload_id"]
     steps = 400
-    settings = {"batch_size": 2, "gradient_accumulation_steps": 4, "eval_steps": 200, "validation_rows": 4}
+    settings = {"batch_size": 2, "gradient_accumulation_steps": 2, "eval_steps": 200, "validation_rows": 4}
     uid = api.create_job(upload, max_steps=steps, **settings)["jobUid"]
     api.until_it_trains(uid)
     trainer = _process(stack.home, "tunedeck_trainer")
