@@ -15,4 +15,4 @@ def test_the_documentation_shows_every_operation(watched: WatchedPage, api: Api,
     blocks = watched.page.locator(".opblock")
     expect(blocks).to_have_count(sum(len(methods) for methods in paths.values()), timeout=30_000)
     blocks.first.click()
-    expect(watched.page.locator(".opblock.is-open .responses-table").first).to_be_visible()
+    expect(watched.page.locator(".opblock.is-open .responses-table").first).to_be_visible(timeout=30_000)

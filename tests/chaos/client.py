@@ -11,6 +11,7 @@ from tests.e2e.api import rows_csv
 STEPS = 30
 PATIENCE_SECONDS = 90.0
 _AGAIN = (429, 502, 503, 504)
+_NO_DATA = '"Training data not available"'
 
 
 class NotAnswered(AssertionError):
@@ -18,7 +19,10 @@ class NotAnswered(AssertionError):
 
 
 class PatientClient:
-    """HTTP, sent again after a lost connection or a 503. What makes something takes an Idempotency-Key."""
+    """HTTP, sent again after a lost connection or a 503. What makes something takes an Idempotency-Key.
+
+    That there is no data yet is a 503 too, and an answer.
+    """
 
     def __init__(self, url: str, patience: float = PATIENCE_SECONDS) -> None:
         self._http = httpx.Client(base_url=url, timeout=15)
@@ -38,7 +42,7 @@ class PatientClient:
         while True:
             try:
                 answer = self._http.request(method, path, **what)
-                if answer.status_code not in _AGAIN:
+                if answer.status_code not in _AGAIN or _NO_DATA in answer.text:
                     return answer
                 said = answer.text
             except httpx.TransportError as error:
@@ -86,6 +90,8 @@ class PatientClient:
         fixed = {
             "max_steps": steps,
             "batch_size": 2,
+            # It trains for some seconds: long enough to be struck meanwhile.
+            "gradient_accumulation_steps": 8,
             "eval_steps": steps,
             "validation_rows": 4,
             "save_steps": max(7, steps // 4),
@@ -105,9 +111,12 @@ class PatientClient:
         return job
 
     def losses(self, uid: str) -> list[dict[str, Any]]:
-        """The job's loss points; none before the first."""
-        answer = self._http.get("/api/training/losses", params={"job_id": uid, "last_n": 10_000})
-        return list(answer.json()) if answer.status_code == 200 else []
+        """The job's loss points; none before telemetry has the first, or has heard of the job."""
+        answer = self.send("GET", "/api/training/losses", params={"job_id": uid, "last_n": 10_000})
+        if answer.status_code in (404, 503):
+            return []
+        assert answer.status_code == 200, answer.text
+        return list(answer.json())
 
 
 def ended(job: dict[str, Any]) -> bool:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.client import PatientClient
+from tests.chaos import reading
+from tests.chaos.client import STEPS, PatientClient
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.recovery import figures
 from tests.chaos.scale import SEED, SHORT_TIMES
@@ -65,6 +66,8 @@ def dataset(client: PatientClient) -> str:
 def undisturbed(client: PatientClient, dataset: str) -> list[float]:
     """The losses of a job that nothing happened to: the others train the same steps."""
     uid = client.train("undisturbed", dataset)
-    job = client.wait(uid, lambda one: one["status"] in ("completed", "failed"), 120)
+    job = client.wait(uid, lambda one: one["status"] in ("completed", "failed"), 240)
     assert job["status"] == "completed", job["failure"]
-    return [point["train_loss"] for point in client.losses(uid)]
+    losses = [point["train_loss"] for point in reading.points(client, uid, STEPS)]
+    assert len(losses) == STEPS
+    return losses

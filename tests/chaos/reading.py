@@ -1,22 +1,26 @@
 """What the stack has, read through the API and from the stream, as the verdicts take it."""
 
+import asyncio
 import hashlib
 from collections import defaultdict
 from contextlib import suppress
 from typing import Any
 
+from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
 from tests.chaos.client import PatientClient
 from tests.chaos.connecting import connected
 from tests.chaos.history import Kind
 from tests.chaos.verdicts import Stored
+from tests.support.servers import wait_for
 from tunedeck_cli.stack import Stack
 from tunedeck_contracts import subjects
 from tunedeck_contracts.events import JobEvent
 from tunedeck_contracts.streams import JOBS
 
 _EVERYTHING = 5000
+_TOLD_SECONDS = 60.0
 
 
 def all_jobs(client: PatientClient) -> dict[str, dict[str, Any]]:
@@ -51,6 +55,40 @@ async def streamed_events(stack: Stack) -> dict[str, list[JobEvent]]:
                 if message.subject != subjects.JOB_START:
                     event = JobEvent.model_validate_json(message.data or b"")
                     found[event.uid].append(event)
+    return found
+
+
+def told(
+    stack: Stack, client: PatientClient, *uids: str, seconds: float = _TOLD_SECONDS
+) -> dict[str, list[JobEvent]]:
+    """The events in the stream, once it has all of these jobs', or of every job's.
+
+    A change is answered when it is stored, and told after that.
+    """
+    found: dict[str, list[JobEvent]] = {}
+
+    def is_complete() -> bool:
+        found.clear()
+        jobs = {uid: client.job(uid) for uid in uids} if uids else all_jobs(client)
+        with suppress(NatsError, TimeoutError, OSError):
+            found.update(asyncio.run(streamed_events(stack)))
+        # Some events are there more than once where a test repeats them.
+        return all(len({event.rev for event in found.get(uid, [])}) >= jobs[uid]["rev"] for uid in jobs)
+
+    wait_for("a whole stream of events", is_complete, seconds)
+    return found
+
+
+def points(client: PatientClient, uid: str, count: int) -> list[dict[str, Any]]:
+    """The job's loss points, once there are so many; what there is, where they do not come."""
+    found: list[dict[str, Any]] = []
+
+    def is_complete() -> bool:
+        found[:] = client.losses(uid)
+        return len(found) >= count
+
+    with suppress(TimeoutError):
+        wait_for("all points", is_complete, _TOLD_SECONDS)
     return found
 
 

@@ -10,7 +10,8 @@ SEED = int(os.environ.setdefault("TUNEDECK_CHAOS_SEED", str(random.SystemRandom(
 ONE_THREAD = {"TUNEDECK_TORCH_THREADS": "1"}
 """More gain a tiny model nothing, and wait for each other beside whatever else the machine does."""
 
-LEASE_SECONDS = 2.0
+LEASE_SECONDS = 5.0
+"""Ten beats: who is merely held up for a second or two by the machine keeps the job."""
 SHORT_TIMES = {
     "TUNEDECK_LEASE_SECONDS": str(LEASE_SECONDS),
     "TUNEDECK_BEAT_SECONDS": "0.5",

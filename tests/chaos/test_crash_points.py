@@ -1,6 +1,5 @@
 """A service dies at each named point between two writes: what it was at is done all the same, once."""
 
-import asyncio
 import random
 import re
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ LEADING_TO = {"jobs.lost": ["trainer.claimed"]}
 PASSED_BY = ("trainer.checkpoint_registered",)
 """Not reached when the jobs service died over the same checkpoint: the trainer keeps it for the next."""
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800 if IS_LONG else 420)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800 if IS_LONG else 600)]
 
 
 def names() -> list[str]:
@@ -68,5 +67,5 @@ def test_a_job_survives_a_crash_between_two_writes(
     run = chaos_stack.home.run
     for name in armed:
         wait_for(f"the crash at {name}", lambda at=name: not crash_points.is_armed(run, at))
-    told = asyncio.run(reading.streamed_events(chaos_stack))[uid]
+    told = reading.told(chaos_stack, client, uid)[uid]
     assert training_verdicts(client, job, told, undisturbed) == []

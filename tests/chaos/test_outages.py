@@ -1,6 +1,5 @@
 """Parts are away for a while: training goes on, and the API bridges what is short and says what is away."""
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -17,38 +16,42 @@ from tests.chaos.scale import IS_LONG, LEASE_SECONDS
 from tests.chaos.verdicts import wrong_points
 from tests.support.servers import wait_for
 from tunedeck_cli.stack import Stack
+from tunedeck_contracts.events import JobEventType
 
-OUTAGE_SECONDS = 60.0 if IS_LONG else 3 * LEASE_SECONDS
+OUTAGE_SECONDS = 60.0 if IS_LONG else 1.5 * LEASE_SECONDS
 ENDLESS = 100_000
 BRIDGED_SECONDS = 2.0
 ASKED = 5
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200 if IS_LONG else 300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200 if IS_LONG else 900)]
 
 
 def test_training_goes_on_without_jobs_nats_and_mongodb(
     chaos_stack: Stack, client: PatientClient, nemesis: Nemesis, dataset: str
 ) -> None:
     uid = client.train("without anyone", dataset, steps=ENDLESS)
-    client.wait(uid, trains, 60)
+    client.wait(uid, trains, 240)
     with nemesis.away("jobs", "nats", "mongod"):
         gone_at = time.time()
         time.sleep(OUTAGE_SECONDS)
         back_at = time.time()
     step = client.job(uid)["training"]["currentStep"]
-    client.wait(uid, lambda job: job["training"]["currentStep"] > step, 60)
+    client.wait(uid, lambda job: job["training"]["currentStep"] > step, 120)
     client.send("POST", f"/api/jobs/{uid}/cancel")
-    job = client.wait(uid, ended, 60)
+    job = client.wait(uid, ended, 120)
     assert (job["status"], job["attempt"]) == ("cancelled", 1), job["failure"]
-    last = asyncio.run(reading.streamed_events(chaos_stack))[uid][-1].last_iteration
-    points = client.losses(uid)
+    [end] = [
+        event for event in reading.told(chaos_stack, client, uid)[uid] if event.type is JobEventType.CANCELLED
+    ]
+    last = end.last_iteration or 0
+    points = reading.points(client, uid, last)
     assert wrong_points(uid, [point["iteration"] for point in points], last) == []
     taken = [datetime.fromisoformat(point["timestamp"]).timestamp() for point in points]
     assert any(gone_at < at < back_at for at in taken), "no step was done meanwhile"
 
 
 class Reader(threading.Thread):
-    """Reads all the time, and keeps what is not a 200."""
+    """Reads all the time, and keeps what is not a 200, with when it came."""
 
     def __init__(self, url: str, path: str) -> None:
         super().__init__(daemon=True)
@@ -56,14 +59,14 @@ class Reader(threading.Thread):
         self._path = path
         self._stopping = threading.Event()
         self.count = 0
-        self.failed: list[httpx.Response] = []
+        self.failed: list[tuple[float, httpx.Response]] = []
 
     def run(self) -> None:
         while not self._stopping.wait(0.05):
             answer = self._http.get(self._path)
             self.count += 1
             if answer.status_code != 200:
-                self.failed.append(answer)
+                self.failed.append((time.monotonic(), answer))
 
     def stop(self) -> None:
         self._stopping.set()
@@ -103,9 +106,9 @@ def test_a_short_restart_is_not_seen_by_who_reads(
     read_before = reader.count
     wait_for("reads after it", lambda: reader.count > read_before + ASKED)
     reader.stop()
-    # On a machine so busy that the restart took longer, they are told what is away.
-    assert not reader.failed or outage > goal
-    for answer in reader.failed:
+    # On a machine so busy that not all was back in time, they are told what is away, and not before.
+    for failed_at, answer in reader.failed:
+        assert failed_at - killed_at >= 0.9 * BRIDGED_SECONDS
         assert_told(answer, named)
 
 
@@ -142,7 +145,7 @@ def test_a_longer_outage_is_told_with_what_is_away(
             measured("503 to a write in an outage that is known", seconds, goal=1)
         assert client.job(uid)["uid"] == uid
     reader.stop()
-    assert {answer.status_code for answer in reader.failed} == {503}
+    assert {answer.status_code for _, answer in reader.failed} == {503}
 
 
 def assert_told(answer: httpx.Response, named: str) -> None:

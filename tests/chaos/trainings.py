@@ -12,12 +12,13 @@ def training_verdicts(
     client: PatientClient, job: dict[str, Any], events: Sequence[JobEvent], reference: Sequence[float]
 ) -> list[str]:
     """It completed, each point is there once and as it is in an undisturbed job, and its files are whole."""
-    uid, points = job["uid"], client.losses(job["uid"])
+    uid, last = job["uid"], job["training"]["currentStep"]
     if job["status"] != "completed":
         return [f"{uid} is {job['status']}: {job['failure']}", *event_verdicts(job, events)]
+    points = reading.points(client, uid, last)
     return [
         *event_verdicts(job, events),
-        *verdicts.wrong_points(uid, [one["iteration"] for one in points], job["training"]["currentStep"]),
+        *verdicts.wrong_points(uid, [one["iteration"] for one in points], last),
         *verdicts.different_losses(uid, [one["train_loss"] for one in points], reference),
         *reading.broken_artifacts(client, job),
     ]

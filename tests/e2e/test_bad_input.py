@@ -103,7 +103,7 @@ def test_a_model_is_added_once(api: Api) -> None:
 
 def test_both_ports_are_well(api: Api) -> None:
     for client in (api.main, api.monitor):
-        health = client.get("/api/health")
+        health = api.health(client)
         assert health.status_code == 200, health.text
         assert health.json()["status"] == "healthy"
         assert client.get("/").json()["name"] == "Tunedeck"

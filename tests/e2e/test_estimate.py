@@ -60,8 +60,9 @@ def test_a_job_is_quoted_before_it_is_there_and_held_to_it_after(api: Api, datas
     assert predicted["tokens"] == quote["tokens"], "the same rows in the same order"
     assert actual["seconds"] == job["result"]["seconds"]
     assert actual["peakMemoryBytes"] == job["result"]["peakMemoryBytes"]
-    for figure, slack in (("seconds", 5), ("peakMemoryBytes", 1.5)):
-        low, high = predicted[figure]["low"] / slack, predicted[figure]["high"] * slack
+    # A machine that does something else for half a minute is no error of the estimate.
+    for figure, slack, more in (("seconds", 5, 30), ("peakMemoryBytes", 1.5, 0)):
+        low, high = predicted[figure]["low"] / slack, predicted[figure]["high"] * slack + more
         assert low <= actual[figure] <= high, (figure, predicted[figure])
     assert job["batchSplit"] is None
     told = api.main.get(f"/api/jobs/{job['uid']}/events").json()["events"]

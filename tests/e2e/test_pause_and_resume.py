@@ -2,7 +2,12 @@
 
 from typing import Any
 
+import pytest
+
 from tests.e2e.api import Api, ended, rows_csv
+
+# It loads torch twice.
+pytestmark = pytest.mark.timeout(900)
 
 STEPS = 100
 
@@ -21,9 +26,9 @@ def test_a_paused_job_goes_on_from_its_checkpoint_and_has_every_point_once(api: 
         "validation_rows": 4,
     }
     uid = api.create_job(upload, save_steps=20, **settings)["jobUid"]
-    api.wait(uid, lambda job: iteration(job) > 0, 120)
+    api.until_it_trains(uid)
     assert api.main.post(f"/api/jobs/{uid}/pause").status_code == 200
-    paused = api.wait(uid, lambda job: job["status"] != "running", 60)
+    paused = api.wait(uid, lambda job: job["status"] != "running", 120)
     assert paused["status"] == "paused", paused
     checkpoints = api.main.get(f"/api/jobs/{uid}/checkpoints").json()["checkpoints"]
     step = checkpoints[0]["step"]

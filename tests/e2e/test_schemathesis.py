@@ -21,7 +21,7 @@ def something_there(api: Api) -> Iterator[None]:
     upload = api.preview(rows_csv(20)).json()["upload_id"]
     assert api.main.post("/api/datasets", json={"upload_id": upload, "name": "Rows"}).status_code == 201
     uid = api.create_job(upload, max_steps=2)["jobUid"]
-    api.wait(uid, lambda job: job["status"] == "completed", 90)
+    api.wait(uid, lambda job: job["status"] == "completed", 240)
     yield
     for job in api.main.get("/api/jobs/current").json()["jobs"]:
         api.main.post(f"/api/jobs/{job['uid']}/cancel")

@@ -26,7 +26,12 @@ from tunedeck_cli.stack import Stack
 DATA = Path(__file__).parent / "data"
 MODELS = ("local/tiny", "local/later")
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
-SHORTER_TIMES = {"TUNEDECK_LEASE_SECONDS": "6", "TUNEDECK_LEASE_SWEEP_SECONDS": "1", **ONE_THREAD}
+SHORTER_TIMES = {
+    "TUNEDECK_LEASE_SECONDS": "6",
+    "TUNEDECK_BEAT_SECONDS": "1",
+    "TUNEDECK_LEASE_SWEEP_SECONDS": "1",
+    **ONE_THREAD,
+}
 
 
 @dataclass(frozen=True)

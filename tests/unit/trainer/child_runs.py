@@ -1,5 +1,6 @@
 """Runs the real training process on a spec in a folder, without the service around it."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from tunedeck_trainer.pipe import SPEC_FILE, FromChild, Spec, decode
 from tunedeck_trainer.process import module
 
 MODEL = "local/tiny"
+PIPE_BYTES = 4096
 
 OnMessage = Callable[[FromChild, subprocess.Popen[bytes]], None]
 
@@ -71,6 +73,8 @@ def run_child(
     (folder / SPEC_FILE).write_bytes(spec.to_json())
     told: list[FromChild] = []
     reading, writing = os.pipe()
+    # So that a child cannot run far ahead of a test that is held up.
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     with (folder / "output.txt").open("wb") as output:
         child = subprocess.Popen(
             [sys.executable, "-m", *module(spec), str(folder), str(writing)],

@@ -28,6 +28,7 @@ from tunedeck_trainer.surroundings import Surroundings
 
 SHORT = Hyperparameters(max_steps=4, batch_size=4, eval_steps=2)
 LONG = Hyperparameters(max_steps=100_000, batch_size=4, eval_steps=1_000_000)
+DEAD_SECONDS = 30
 
 
 class FakeBus:
@@ -162,6 +163,14 @@ async def until(true: Callable[[], bool]) -> None:
 
 def children() -> list[psutil.Process]:
     return [one for one in psutil.Process().children() if trains(one)]
+
+
+def lives(pid: int) -> bool:
+    """Whether there is such a process; one that nobody has waited for yet is dead."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def trains(process: psutil.Process) -> bool:

@@ -22,6 +22,9 @@ from tunedeck_trainer.reporting import FencedOut
 from tunedeck_trainer.settings import TrainerSettings
 from tunedeck_trainer.supervision import Supervision
 
+# Each of its runs loads torch.
+pytestmark = pytest.mark.timeout(600)
+
 STEPS, EACH = 400, 20
 SAVING = Hyperparameters(max_steps=STEPS, batch_size=4, eval_steps=STEPS, save_steps=EACH)
 
@@ -63,7 +66,7 @@ async def resumed(place: Place, checkpoints: list[Checkpoint]) -> None:
     """The next attempt, to its end."""
     place.bus.events.clear()
     run = place.run(SAVING, fence=2).model_copy(update={"checkpoints": checkpoints})
-    await asyncio.wait_for(Supervision(run, place.around).supervise(), 120)
+    await asyncio.wait_for(Supervision(run, place.around).supervise(), 240)
 
 
 def told(place: Place) -> list[int]:
@@ -134,7 +137,10 @@ async def test_a_killed_childs_last_checkpoint_is_registered_before_the_report(p
     await asyncio.wait_for(task, 30)
     [report] = place.bus.reports
     assert report.outcome is Outcome.LOST
-    assert place.bus.registered[-1].step == report.last_iteration // EACH * EACH
+    last = report.last_iteration
+    # A step is told before its checkpoint is written, and the kill may have come in between.
+    between = [last - EACH] if last % EACH == 0 else []
+    assert place.bus.registered[-1].step in [last // EACH * EACH, *between]
     assert report.log[-1].text in lines(place)
 
 

@@ -6,11 +6,11 @@ import signal
 import stat
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
 from tests.unit.trainer.child_runs import a_run
+from tests.unit.trainer.place import DEAD_SECONDS, lives, until
 from tunedeck_chassis import crash_points
 from tunedeck_contracts.failures import EXPLANATIONS, FailureCode
 from tunedeck_contracts.hyperparameters import Hyperparameters
@@ -54,7 +54,8 @@ async def test_a_death_is_heard_though_something_that_the_child_started_lives_on
     status, lines = await heard(tmp_path, spec)
     left = int((tmp_path / "left").read_text())
     assert (status, lines) == (3, ["over"])
-    assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
+    async with asyncio.timeout(DEAD_SECONDS):
+        await until(lambda: not lives(left))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])

@@ -5,14 +5,13 @@ import itertools
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.unit.trainer.place import until
+from tests.unit.trainer.place import DEAD_SECONDS, lives, until
 from tunedeck_contracts.errors import Conflict, InternalError, TunedeckError, Unavailable
 from tunedeck_contracts.message import Message
 from tunedeck_trainer.side_process import NO_MEMORY, SideProcesses
@@ -167,7 +166,5 @@ async def test_it_dies_with_the_trainer(side: SideProcesses, tmp_path: Path) -> 
     child = running()[0]
     parent.kill()
     await parent.wait()
-    deadline = time.monotonic() + 30
-    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, "the process outlived its trainer"
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(DEAD_SECONDS):
+        await until(lambda: not lives(child.pid))
