@@ -2,9 +2,12 @@
 
 import uvloop
 
-from tunedeck_catalog.app import serve
-from tunedeck_catalog.settings import CatalogSettings
-from tunedeck_chassis.logs import configure
+from tunedeck_chassis.imports import uncollected
+
+with uncollected():
+    from tunedeck_catalog.app import serve
+    from tunedeck_catalog.settings import CatalogSettings
+    from tunedeck_chassis.logs import configure
 
 
 def main() -> None:

@@ -100,7 +100,6 @@ async def serve(settings: CatalogSettings) -> None:
     """Run the service until a signal."""
     # A check makes millions of short-lived lists of text, which never form cycles: at Python's own
     # threshold of 700 the collector takes a third of its time.
-    gc.freeze()
     gc.set_threshold(_GC_THRESHOLD)
     catalog = Catalog(settings)
     await run(catalog.broker, prepare=catalog.prepare, loops=[catalog.sweep], close=catalog.close)

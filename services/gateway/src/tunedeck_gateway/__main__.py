@@ -2,9 +2,12 @@
 
 import uvloop
 
-from tunedeck_chassis.logs import configure
-from tunedeck_gateway.server import serve
-from tunedeck_gateway.settings import GatewaySettings
+from tunedeck_chassis.imports import uncollected
+
+with uncollected():
+    from tunedeck_chassis.logs import configure
+    from tunedeck_gateway.server import serve
+    from tunedeck_gateway.settings import GatewaySettings
 
 
 def main() -> None:

@@ -2,9 +2,12 @@
 
 import uvloop
 
-from tunedeck_chassis.logs import configure
-from tunedeck_jobs.app import serve
-from tunedeck_jobs.settings import JobsSettings
+from tunedeck_chassis.imports import uncollected
+
+with uncollected():
+    from tunedeck_chassis.logs import configure
+    from tunedeck_jobs.app import serve
+    from tunedeck_jobs.settings import JobsSettings
 
 
 def main() -> None:

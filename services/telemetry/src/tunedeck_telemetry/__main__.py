@@ -2,9 +2,12 @@
 
 import uvloop
 
-from tunedeck_chassis.logs import configure
-from tunedeck_telemetry.app import serve
-from tunedeck_telemetry.settings import TelemetrySettings
+from tunedeck_chassis.imports import uncollected
+
+with uncollected():
+    from tunedeck_chassis.logs import configure
+    from tunedeck_telemetry.app import serve
+    from tunedeck_telemetry.settings import TelemetrySettings
 
 
 def main() -> None:

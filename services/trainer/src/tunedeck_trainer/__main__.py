@@ -2,9 +2,12 @@
 
 import asyncio
 
-from tunedeck_chassis.logs import configure
-from tunedeck_trainer.app import serve
-from tunedeck_trainer.settings import TrainerSettings
+from tunedeck_chassis.imports import uncollected
+
+with uncollected():
+    from tunedeck_chassis.logs import configure
+    from tunedeck_trainer.app import serve
+    from tunedeck_trainer.settings import TrainerSettings
 
 
 def main() -> None:

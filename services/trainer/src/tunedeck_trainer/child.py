@@ -11,10 +11,10 @@ import sys
 import warnings
 from pathlib import Path
 
+from tunedeck_chassis.imports import uncollected
 from tunedeck_contracts.jobs import Wanted
 from tunedeck_trainer import failures, lifeline, pipe
 from tunedeck_trainer.checkpoint_files import TornCheckpoint
-from tunedeck_trainer.imports import uncollected
 from tunedeck_trainer.training_record import LOG
 
 

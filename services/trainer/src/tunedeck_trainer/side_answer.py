@@ -10,9 +10,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TypeVar
 
+from tunedeck_chassis.imports import uncollected
 from tunedeck_contracts.message import Message
 from tunedeck_trainer import failures
-from tunedeck_trainer.imports import uncollected
 
 Question = TypeVar("Question", bound=Message)
 

@@ -10,11 +10,11 @@ import sys
 import threading
 from contextlib import suppress
 
+from tunedeck_chassis.imports import uncollected
 from tunedeck_contracts.errors import Conflict, InternalError, TunedeckError, Unavailable
 from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.message import Message
 from tunedeck_trainer import failures
-from tunedeck_trainer.imports import uncollected
 from tunedeck_trainer.speech_pipe import FallSilent, Refused, Speak, to_speaker
 
 log = logging.getLogger("tunedeck")
