@@ -11,13 +11,15 @@ from tests.chaos.nemesis import VICTIMS, Nemesis, plan
 from tests.chaos.recovery import noted
 from tests.chaos.scale import IS_LONG
 from tests.chaos.trainings import event_verdicts, training_verdicts
-from tests.chaos.writers import Writer
+from tests.chaos.writers import Steerer, Writer
 from tests.support.servers import wait_for
 from tunedeck_cli.stack import Stack
 
 KILLS = 200 if IS_LONG else 10
 LEAST_KILLS = 12 if IS_LONG else 0
 """Of each victim; a few find nobody, such as a child between two trainings, or after the only one."""
+LEAST_PAUSES = 5 if IS_LONG else 0
+"""In a few seconds the job may not have begun to train."""
 MOST_SECONDS_BETWEEN = 3.0 if IS_LONG else 2.0
 TRAININGS = 12 if IS_LONG else 1
 WRITERS = 2
@@ -39,18 +41,19 @@ def test_kills_at_random_moments_lose_nothing(
     history = History(tmp_path / "acknowledged.jsonl")
     trained = [client.train(f"trained-{number}", dataset) for number in range(TRAININGS)]
     writers = [Writer(number, seed, chaos_stack.api_url, dataset, history) for number in range(WRITERS)]
-    for writer in writers:
-        writer.start()
+    steerer = Steerer(trained[0], seed, chaos_stack.api_url)
+    for thread in (*writers, steerer):
+        thread.start()
     killed = nemesis.carry_out(plan(seed, KILLS, MOST_SECONDS_BETWEEN))
     wait_for(
         "more writes than kills",
         lambda: len(history.read()) > KILLS or any(writer.problem for writer in writers),
         WRITTEN_SECONDS,
     )
-    for writer in writers:
-        writer.stop()
+    for thread in (*writers, steerer):
+        thread.stop()
     history.close()
-    assert [writer.problem for writer in writers] == [None] * WRITERS
+    assert [thread.problem for thread in (*writers, steerer)] == [None] * (WRITERS + 1)
     assert {victim: killed[victim] for victim in VICTIMS if killed[victim] < LEAST_KILLS} == {}
     for uid in trained:
         client.wait(uid, ended, SETTLE_SECONDS)
@@ -58,7 +61,11 @@ def test_kills_at_random_moments_lose_nothing(
     acknowledged = history.read()
     assert killed.total() >= KILLS * 3 // 4
     assert len(acknowledged) > KILLS
-    noted(f"{killed.total()} kills beside {len(acknowledged)} acknowledged writes")
+    assert steerer.pauses >= LEAST_PAUSES
+    noted(
+        f"{killed.total()} kills beside {len(acknowledged)} acknowledged writes "
+        f"and {steerer.pauses} pauses of a job that trains"
+    )
     jobs = reading.all_jobs(client)
     events = reading.told(chaos_stack, client)
     said = [

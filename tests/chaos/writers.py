@@ -1,4 +1,4 @@
-"""Clients that write all the time and keep what was acknowledged."""
+"""Clients that write all the time and keep what was acknowledged, and one that cannot decide."""
 
 import random
 import threading
@@ -63,3 +63,40 @@ class Writer(threading.Thread):
         rows = self._chance.randrange(5, 30)
         saved = self._client.create_dataset(name, rows)
         self._history.acknowledged(Kind.DATASET, saved["uid"], name=name, rows=rows)
+
+
+class Steerer(threading.Thread):
+    """Pauses and resumes one job, over and over, wherever it is; it ends with the job resumed or ended."""
+
+    def __init__(self, uid: str, seed: int, url: str) -> None:
+        super().__init__(name=f"steerer-{uid}", daemon=True)
+        self._uid = uid
+        self._chance = random.Random(seed)
+        self._client = PatientClient(url)
+        self._stopping = threading.Event()
+        self.problem: BaseException | None = None
+        self.pauses = 0
+        """How many were acknowledged."""
+
+    def run(self) -> None:
+        """Steer until told to stop."""
+        try:
+            while not self._stopping.wait(self._chance.uniform(0.5, 3.0)):
+                self.pauses += self._took("pause")
+                self._stopping.wait(self._chance.uniform(0.0, 2.0))
+                self._took("resume")
+        except BaseException as error:
+            self.problem = error
+        finally:
+            self._client.close()
+
+    def stop(self) -> None:
+        """Let it resume the job, then end."""
+        self._stopping.set()
+        self.join()
+
+    def _took(self, verb: str) -> bool:
+        answer = self._client.send("POST", f"/api/jobs/{self._uid}/{verb}")
+        # 409: it has ended, or the request whose answer was lost has done it.
+        assert answer.status_code in (200, 409), answer.text
+        return answer.status_code == 200

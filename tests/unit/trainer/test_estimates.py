@@ -90,6 +90,8 @@ async def test_an_estimate_is_made_on_the_device_that_the_job_asks_for(place: Pl
     answer = asyncio.create_task(asked.of_new_job(ASKED))
     await measuring.begun.wait()
     assert measuring.devices == ["cpu", "cpu"]
+    async with place.around.turn.training():
+        assert not measuring.is_gone, "a run on the GPU takes nothing from it"
     answer.cancel()
     with pytest.raises(asyncio.CancelledError):
         await answer

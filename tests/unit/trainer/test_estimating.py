@@ -108,7 +108,7 @@ def test_what_fits_in_no_split_is_a_failure_of_the_job_that_says_what_to_change(
     tried = let_fit(monkeypatch, 0)
     with pytest.raises(RunFailed, match=r"^The job does not fit .* Lower max_length") as raised:
         estimating.estimate(question(tmp_path, gpt2_dir, GPT2, batch_size=2))
-    assert raised.value.code == "out_of_memory"
+    assert raised.value.code == "bad_settings"
     assert tried == [(2, 1, False), (1, 2, False), (1, 2, True)]
     refused = side_process.refusal(failures.of_exception(raised.value))
     assert isinstance(refused, Conflict), "asking again alone would not help"

@@ -24,7 +24,6 @@ from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.message import Message
 from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.side_answer import answer
-from tunedeck_trainer.side_process import DOES_NOT_FIT
 
 class Word(Message):
     word: str
@@ -46,8 +45,6 @@ def work(question):
         os.kill(os.getpid(), int(question.word.split()[1]))
     if question.word == "memory":
         raise MemoryError
-    if question.word == "too large":
-        raise RunFailed(FailureCode.OUT_OF_MEMORY, f"{DOES_NOT_FIT} Lower max_length.")
     if question.word == "defect":
         raise KeyError("a secret of the inside")
     if question.word in list(FailureCode):
@@ -108,7 +105,6 @@ async def test_it_knows_no_service_and_steps_back_for_training(side: SideProcess
         ("gated_model", Conflict, "HF_TOKEN"),
         ("hub_unavailable", Unavailable, "It is so. Check the trainer's way to the Hub"),
         ("memory", Unavailable, NO_MEMORY),
-        ("too large", Conflict, "does not fit into this trainer's free memory. Lower max_length."),
         (f"signal {signal.SIGKILL}", Unavailable, NO_MEMORY),
         (f"signal {signal.SIGTERM}", Unavailable, "ended from outside"),
         (f"signal {signal.SIGSEGV}", InternalError, "the trainer's log has its last words"),

@@ -12,6 +12,10 @@ from tunedeck_contracts.models import ResolvedModel, ResolveModel
 from tunedeck_contracts.rpc import DATASET_RESOLVE, MODEL_RESOLVE, RESOLVE, Rpc
 from tunedeck_jobs.record import Pinned
 
+ASKED_AGAIN_SECONDS = 2.0
+"""Who refuses sooner may have missed that its database, or another, is back already."""
+RETRY_SECONDS = 0.2
+
 Req = TypeVar("Req", bound=Message)
 Rep = TypeVar("Rep", bound=Message)
 
@@ -66,7 +70,17 @@ class Resolver:
         )
 
     async def _ask(self, rpc: Rpc[Req, Rep], message: Req) -> Rep | TunedeckError:
+        """The answer, or why there is none; a refusal for want of something is taken at the second time."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        answer = await self._ask_once(rpc, message, self._seconds)
+        if isinstance(answer, Unavailable) and (left := began + ASKED_AGAIN_SECONDS - loop.time()) > 0:
+            await asyncio.sleep(min(left, RETRY_SECONDS))
+            return await self._ask_once(rpc, message, began + self._seconds - loop.time())
+        return answer
+
+    async def _ask_once(self, rpc: Rpc[Req, Rep], message: Req, seconds: float) -> Rep | TunedeckError:
         try:
-            return await self._bus.request(rpc, message, timeout=self._seconds)
+            return await self._bus.request(rpc, message, timeout=seconds)
         except TunedeckError as error:
             return error

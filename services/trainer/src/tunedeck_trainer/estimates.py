@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from functools import partial
 
 from tunedeck_contracts import rpc
 from tunedeck_contracts.errors import Unavailable
@@ -34,7 +35,6 @@ class Estimates:
         self._folder = around.settings.work_dir.resolve() / "estimates"
         # What a former process of this trainer was killed over.
         shutil.rmtree(self._folder, ignore_errors=True)
-        self._is_on_gpu = around.device.startswith("cuda")
         self._measuring: asyncio.Task[Estimate] | None = None
         around.turn.before_training(self._give_way)
 
@@ -79,10 +79,12 @@ class Estimates:
             return await self._measured(question)
 
     async def _measured(self, question: EstimateQuestion) -> Estimate:
-        if self._is_on_gpu and self._around.turn.is_training:
+        ask = partial(self._processes.ask, MODULE, question, Estimate, question.device)
+        if question.device == "cpu":
+            return await ask()
+        if self._around.turn.is_training:
             raise _no_gpu()
-        asking = asyncio.create_task(self._processes.ask(MODULE, question, Estimate, question.device))
-        self._measuring = asking
+        self._measuring = asking = asyncio.create_task(ask())
         try:
             return await asking
         except asyncio.CancelledError:
@@ -94,8 +96,7 @@ class Estimates:
 
     async def _give_way(self) -> None:
         """A run begins: on a GPU the process that measures is gone before it does."""
-        asking = self._measuring
-        if self._is_on_gpu and asking is not None:
+        if (asking := self._measuring) is not None:
             self._measuring = None
             asking.cancel()
             await asyncio.wait([asking])

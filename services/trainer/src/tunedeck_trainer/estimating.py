@@ -35,7 +35,6 @@ from tunedeck_trainer.precision import compute_dtype, is_gpu, weight_dtype
 from tunedeck_trainer.quoting import Grounds, Measured, Pass
 from tunedeck_trainer.recipe import build_trainer, training_arguments
 from tunedeck_trainer.side_answer import answer
-from tunedeck_trainer.side_process import DOES_NOT_FIT
 from tunedeck_trainer.tokenizer_loading import load_tokenizer
 
 # It was measured beside whatever the trainer does now, and carried from two layers to all of them.
@@ -103,11 +102,12 @@ def _fitted(
         split = batch_splits.smaller(split, reason)
         gc.collect()
         memory.release()
+    # Tried in every way: to ask again alone helps nobody, as it may when there is no memory just now.
     raise RunFailed(
-        FailureCode.OUT_OF_MEMORY,
-        f"{DOES_NOT_FIT} Not even the longest row alone fits with two layers of the model ({reason}). Lower "
-        "max_length, choose a smaller model, or lora in place of full; if something trains here now, ask "
-        "again when it is over.",
+        FailureCode.BAD_SETTINGS,
+        "The job does not fit into this trainer's free memory: not even the longest row alone with two "
+        f"layers of the model ({reason}). Lower max_length, choose a smaller model, or lora in place of "
+        "full; if something trains here now, ask again when it is over.",
     )
 
 

@@ -32,8 +32,6 @@ _NICENESS = 10
 _LAST_WORDS = 10
 
 NO_MEMORY = "The trainer has no memory for this beside what it trains; ask again when it is less busy."
-DOES_NOT_FIT = "The job does not fit into this trainer's free memory."
-"""So begins what a module says of a job that it has tried in every way: to ask again alone helps nobody."""
 
 _OF_THE_JOB = {
     FailureCode.BAD_DATA,
@@ -122,8 +120,7 @@ def _why_not(status: int, answer: bytes) -> TunedeckError:
 def refusal(found: Failure) -> TunedeckError:
     """What somebody who asked is told of a failure."""
     if found.code is FailureCode.OUT_OF_MEMORY:
-        hopeless = found.detail.startswith(DOES_NOT_FIT)
-        return Conflict(found.detail) if hopeless else Unavailable(NO_MEMORY)
+        return Unavailable(NO_MEMORY)
     sentence = f"{found.detail} {found.hint}"
     if found.code in _OF_THE_JOB:
         return Conflict(sentence)
