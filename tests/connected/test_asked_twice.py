@@ -11,10 +11,10 @@ from tunedeck_chassis import asked_twice
 from tunedeck_chassis.broker import request_handler
 from tunedeck_chassis.requests import Router
 from tunedeck_contracts.errors import Unavailable
-from tunedeck_contracts.rpc import BESIDE_TRAINING, LONG_READ, Rpc
+from tunedeck_contracts.rpc import BESIDE_TRAINING, LONG_READ, WRITE, Rpc
 
 
-def rpc(verb: str, timeout: float = LONG_READ) -> Rpc[Ask, Say]:
+def rpc(verb: str, timeout: float = WRITE) -> Rpc[Ask, Say]:
     return Rpc("probe", f"text{uuid.uuid4().hex[:8]}", verb, Ask, Say, timeout=timeout)
 
 
@@ -63,7 +63,8 @@ async def test_the_first_answer_counts_though_the_second_asking_has_none(nats_ur
 
 
 @pytest.mark.parametrize(
-    ("verb", "limit"), [("create", LONG_READ), ("search", LONG_READ), ("estimate", BESIDE_TRAINING)]
+    ("verb", "limit"),
+    [("create", WRITE), ("search", WRITE), ("list", LONG_READ), ("estimate", BESIDE_TRAINING)],
 )
 async def test_what_is_no_quick_read_is_asked_once(nats_url: str, verb: str, limit: float) -> None:
     one, router, count, over = rpc(verb, limit), Router(), 0, asyncio.Event()

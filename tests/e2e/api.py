@@ -16,14 +16,16 @@ _SAID_WHEN_WELL = ("Training data not available", "The Hugging Face Hub cannot b
 
 
 class PatientReads(httpx.HTTPTransport):
-    """Sends a GET again for a while, as Retry-After says, where a part was away or held up for a moment."""
+    """Sends a GET again for a while where a part was away or held up for a moment, and counts those."""
 
     def __init__(self) -> None:
         # The server closes what was idle for 5 s.
         super().__init__(limits=httpx.Limits(keepalive_expiry=2))
+        self.held_up = 0
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         deadline = time.monotonic() + _REPEATED_SECONDS
+        is_first = True
         while True:
             answer = super().handle_request(request)
             if request.method != "GET" or answer.status_code != 503 or time.monotonic() > deadline:
@@ -32,6 +34,8 @@ class PatientReads(httpx.HTTPTransport):
             if any(said in answer.text for said in _SAID_WHEN_WELL):
                 return answer
             answer.close()
+            self.held_up += is_first
+            is_first = False
             time.sleep(0.2)
 
 
@@ -39,13 +43,19 @@ class Api:
     """The running stack over HTTP and WebSocket. Waiting always has a deadline."""
 
     def __init__(self, api_url: str, monitor_url: str) -> None:
-        self.main = httpx.Client(base_url=api_url, timeout=70, transport=PatientReads())
-        self.monitor = httpx.Client(base_url=monitor_url, timeout=30, transport=PatientReads())
+        self._reads = PatientReads()
+        self.main = httpx.Client(base_url=api_url, timeout=70, transport=self._reads)
+        self.monitor = httpx.Client(base_url=monitor_url, timeout=30, transport=self._reads)
         self._ws_url = monitor_url.replace("http://", "ws://")
 
     def close(self) -> None:
         self.main.close()
         self.monitor.close()
+
+    @property
+    def held_up(self) -> int:
+        """How many reads were refused at first."""
+        return self._reads.held_up
 
     def preview(self, content: bytes, filename: str = "rows.csv", **form: str) -> httpx.Response:
         return self.main.post("/api/preview-csv", files={"file": (filename, content)}, data=form)
@@ -126,7 +136,7 @@ class Api:
                     with contextlib.suppress(websockets.ConnectionClosedError):
                         async for text in socket:
                             frames.append(json.loads(text))
-                    if socket.close_code != TRY_AGAIN_LATER:
+                    if frames or socket.close_code != TRY_AGAIN_LATER:
                         return frames, socket.close_code or 0
                 await asyncio.sleep(0.2)
 

@@ -85,6 +85,25 @@ async def test_who_is_fenced_out_kills_the_child_and_reports_nothing(place: Plac
     assert place.bus.reports == []
 
 
+async def test_two_that_find_out_at_once_that_they_are_fenced_out_end_the_run_and_not_the_trainer(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fenced = asyncio.Event()
+
+    async def find_out(*_: object) -> None:
+        await fenced.wait()
+        raise FencedOut("Another run has the job.")
+
+    monkeypatch.setattr(supervision.CheckpointStore, "run", find_out)
+    monkeypatch.setattr(Supervision, "_sample", find_out)
+    task = asyncio.create_task(Supervision(place.run(LONG), place.around).supervise())
+    await place.until_training()
+    fenced.set()
+    with pytest.raises(FencedOut):
+        await asyncio.wait_for(task, 120)
+    assert children() == []
+
+
 async def test_a_child_killed_from_outside_is_a_lost_worker(place: Place) -> None:
     task = asyncio.create_task(Supervision(place.run(LONG), place.around).supervise())
     await place.until_training()

@@ -48,4 +48,5 @@ async def asked_twice(ask: Callable[[], Awaitable[Msg]]) -> Msg:
     finally:
         timer.cancel()
         if second is not None:
+            second.remove_done_callback(answered)
             second.cancel()

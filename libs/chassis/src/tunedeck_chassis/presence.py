@@ -1,13 +1,11 @@
 """Whether MongoDB is there, so that nobody is kept waiting for what is known to be away."""
 
-import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pymongo
-from pymongo.errors import ServerSelectionTimeoutError
 from pymongo.monitoring import (
     ServerHeartbeatFailedEvent,
     ServerHeartbeatListener,
@@ -15,11 +13,9 @@ from pymongo.monitoring import (
     ServerHeartbeatSucceededEvent,
 )
 
-IMPATIENT_SECONDS = 0.6
-"""Long enough for PyMongo to look again, which it does twice a second at most; short of the second in
-which a client is told."""
-_LATE_SECONDS = 0.3
-"""PyMongo sees every half second only that its time is over; it is not waited for so long."""
+IMPATIENT_SECONDS = 0.45
+"""PyMongo looks for a server once, for half a second, and sees only then that its time is over: with more
+than half a second it would look twice, and a client is to be told within one."""
 _READS_BRIDGED_SECONDS = 2.7
 _WRITES_BRIDGED_SECONDS = 5.0
 _TO_ANSWER_SECONDS = 0.2
@@ -58,33 +54,11 @@ class Presence(ServerHeartbeatListener):
         From the loss on a restart is bridged, for 2.7 s where the request can be sent again, else for 5 s;
         what comes after is refused soon. While MongoDB is there, the client's own limit holds.
         """
-        limit = self._limit(seconds, repeatable)
-        return nullcontext() if limit is None else pymongo.timeout(limit)
-
-    @asynccontextmanager
-    async def within(self, seconds: float, *, repeatable: bool) -> AsyncIterator[None]:
-        """As `patience`, and ends what goes on after it.
-
-        Raises:
-            ServerSelectionTimeoutError: MongoDB did not come back in time.
-        """
-        limit = self._limit(seconds, repeatable)
-        if limit is None:
-            yield
-            return
-        try:
-            with pymongo.timeout(limit):
-                async with asyncio.timeout(limit + _LATE_SECONDS):
-                    yield
-        except TimeoutError:
-            raise ServerSelectionTimeoutError("MongoDB is away.") from None
-
-    def _limit(self, seconds: float, repeatable: bool) -> float | None:
         if self._away_since is None:
-            return None
+            return contextlib.nullcontext()
         bridged = _READS_BRIDGED_SECONDS if repeatable else _WRITES_BRIDGED_SECONDS
         left = self._away_since + bridged - time.monotonic()
-        return max(IMPATIENT_SECONDS, min(left, seconds - _TO_ANSWER_SECONDS))
+        return pymongo.timeout(max(IMPATIENT_SECONDS, min(left, seconds - _TO_ANSWER_SECONDS)))
 
     def _lost(self, address: Any) -> None:
         self._writable.discard(address)

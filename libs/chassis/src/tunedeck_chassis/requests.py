@@ -133,7 +133,8 @@ class RequestServer:
             )
             reply = self._replies.failure(busy.reply())
         else:
-            reply = await self._reply(rpc, answer, message.data, left)
+            with self._database.patience(left, repeatable=rpc.changes_nothing):
+                reply = await self._reply(rpc, answer, message.data)
         try:
             await self._broker.connection.publish(message.reply, reply.body, headers=reply.headers)
         except NatsError as error:
@@ -144,12 +145,10 @@ class RequestServer:
         rpc: Rpc[Any, Any],
         answer: Callable[[Any], Awaitable[Message]],
         body: bytes,
-        seconds: float,
     ) -> Reply:
         try:
             request = rpc.request.model_validate_json(body)
-            async with self._database.within(seconds, repeatable=rpc.changes_nothing):
-                return await self._replies.success(await answer(request), rpc.status)
+            return await self._replies.success(await answer(request), rpc.status)
         except Exception as error:
             told = as_tunedeck_error(error)
             if isinstance(told, InternalError):

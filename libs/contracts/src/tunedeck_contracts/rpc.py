@@ -44,7 +44,7 @@ _ASKING = {
     *("best", "check", "compare", "current", "estimate", "export", "get", "list", "locate"),
     *("recheck", "resolve", "rows", "search", "statistics", "tokens", "users"),
 }
-_ASKING_THE_HUB = {"check", "resolve", "search"}
+_ASKING_THE_HUB = {"resolve", "search"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Rpc(Generic[Req, Rep]):
     @property
     def is_quick(self) -> bool:
         """Whether it changes nothing and is answered out of the database: soon, and at little cost twice."""
-        return self.changes_nothing and self.timeout <= LONG_READ and self.verb not in _ASKING_THE_HUB
+        return self.changes_nothing and self.timeout <= WRITE and self.verb not in _ASKING_THE_HUB
 
 
 UPLOAD_CHECK = Rpc("catalog", "upload", "check", datasets.CheckUpload, datasets.CsvPreview, FILE_CHECK)

@@ -76,7 +76,9 @@ class Resolver:
         answer = await self._ask_once(rpc, message, self._seconds)
         if isinstance(answer, Unavailable) and (left := began + ASKED_AGAIN_SECONDS - loop.time()) > 0:
             await asyncio.sleep(min(left, RETRY_SECONDS))
-            return await self._ask_once(rpc, message, began + self._seconds - loop.time())
+            again = await self._ask_once(rpc, message, max(began + self._seconds - loop.time(), 0))
+            # The first reason is the better one: the second may be that there was no time left.
+            return answer if isinstance(again, Unavailable) else again
         return answer
 
     async def _ask_once(self, rpc: Rpc[Req, Rep], message: Req, seconds: float) -> Rep | TunedeckError:

@@ -1,6 +1,8 @@
 """Reads a job's points: the current ones, by number, and as a history with a cursor."""
 
 from bisect import bisect_right
+from itertools import groupby
+from operator import itemgetter
 
 from tunedeck_chassis.mongo import Document
 from tunedeck_contracts.errors import Unavailable
@@ -76,12 +78,12 @@ class Curves:
     async def history(self, request: GetHistory) -> History:
         """The current points after a cursor, oldest first, each with the sample taken before it."""
         job = await self._directory.find(request.job_id)
-        points: list[HistoryPoint] = []
+        found: list[tuple[int, Document]] = []
         # The newest first: whatever is stored meanwhile, what came before a point that was read is read too.
         for span in reversed(await self._spans(job)):
             if request.after >= sequence(span.fence + 1, 0):
                 break
-            found = await self._repository.first(
+            older = await self._repository.first(
                 Kind.LOSS,
                 job.uid,
                 (span.fence, *span.retold_by),
@@ -89,8 +91,11 @@ class Curves:
                 upto=span.upto,
                 count=request.limit + 1,
             )
-            losses = [LossPoint.model_validate(one) for one in found]
-            points = await self._with_resources(job.uid, span.fence, losses) + points
+            found = [*((span.fence, one) for one in older), *found][: request.limit + 1]
+        points: list[HistoryPoint] = []
+        for fence, told in groupby(found[: request.limit], key=itemgetter(0)):
+            losses = [LossPoint.model_validate(one) for _, one in told]
+            points += await self._with_resources(job.uid, fence, losses)
         return History(
             job_id=job.uid,
             status=job.status,
@@ -99,8 +104,8 @@ class Curves:
             resume_step=job.resume_step,
             total=job.totals.points,
             last_iteration=job.last_iteration,
-            points=points[: request.limit],
-            more=len(points) > request.limit,
+            points=points,
+            more=len(found) > request.limit,
         )
 
     async def stored(self, request: GetStored) -> Stored:

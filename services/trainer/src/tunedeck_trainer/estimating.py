@@ -52,7 +52,7 @@ def estimate(question: EstimateQuestion) -> Estimate:
     """The quote of a job with this plan, by this device.
 
     Raises:
-        RunFailed: a run of the job would fail at the same place; with OUT_OF_MEMORY, no split of its batches
+        RunFailed: a run of the job would fail at the same place; with BAD_SETTINGS, no split of its batches
             fits.
     """
     began = time.monotonic()

@@ -157,8 +157,10 @@ class Supervision:
 
         def end_body(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and (error := task.exception()) is not None:
+                # Once: what is cancelled twice does not come out as what broke.
+                if not self._broken:
+                    body.cancel()
                 self._broken.append(error)
-                body.cancel()
 
         telling.sample()
         # An event of the job is only a hint to ask at once: a lost one costs the wait for the next beat.
