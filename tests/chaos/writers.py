@@ -7,38 +7,56 @@ from tests.chaos.client import PatientClient
 from tests.chaos.history import History, Kind
 
 
-class Writer(threading.Thread):
-    """One client. `problem` is what ended it before it was told to stop."""
+class ChaosClient(threading.Thread):
+    """Acts until it is told to stop. `problem` is what ended it before."""
 
-    def __init__(self, number: int, seed: int, url: str, dataset: str, history: History) -> None:
-        super().__init__(name=f"writer-{number}", daemon=True)
-        self._label = f"w{number}"
-        self._chance = random.Random(seed * 1000 + number)
+    def __init__(self, name: str, seed: int, url: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._chance = random.Random(seed)
         self._client = PatientClient(url)
-        self._dataset = dataset
-        self._history = history
         self._stopping = threading.Event()
         self.problem: BaseException | None = None
 
     def run(self) -> None:
-        """Write until told to stop."""
-        count = 0
+        """Act until told to stop."""
         try:
-            while not self._stopping.wait(self._chance.uniform(0.0, 0.1)):
-                count += 1
-                write = self._chance.choices(
-                    (self._job, self._cancelled_job, self._preset, self._saved_dataset), (6, 3, 2, 1)
-                )[0]
-                write(f"{self._label}-{count}")
+            while not self._stopping.wait(self._pause()):
+                self._act()
         except BaseException as error:
             self.problem = error
         finally:
             self._client.close()
 
     def stop(self) -> None:
-        """Let it finish the write that it is at, then end."""
+        """Let it finish what it is at, then end."""
         self._stopping.set()
         self.join()
+
+    def _pause(self) -> float:
+        """Seconds before the next act."""
+        raise NotImplementedError
+
+    def _act(self) -> None:
+        raise NotImplementedError
+
+
+class Writer(ChaosClient):
+    """Writes, and keeps what was acknowledged."""
+
+    def __init__(self, number: int, seed: int, url: str, dataset: str, history: History) -> None:
+        super().__init__(f"w{number}", seed * 1000 + number, url)
+        self._dataset = dataset
+        self._history = history
+        self._count = 0
+
+    def _pause(self) -> float:
+        return self._chance.uniform(0.0, 0.1)
+
+    def _act(self) -> None:
+        self._count += 1
+        writes = (self._job, self._cancelled_job, self._preset, self._saved_dataset)
+        write = self._chance.choices(writes, (6, 3, 2, 1))[0]
+        write(f"{self.name}-{self._count}")
 
     def _job(self, name: str) -> None:
         job = self._client.create_job(name, self._dataset, start=False)
@@ -65,35 +83,22 @@ class Writer(threading.Thread):
         self._history.acknowledged(Kind.DATASET, saved["uid"], name=name, rows=rows)
 
 
-class Steerer(threading.Thread):
+class Steerer(ChaosClient):
     """Pauses and resumes one job, over and over, wherever it is; it ends with the job resumed or ended."""
 
     def __init__(self, uid: str, seed: int, url: str) -> None:
-        super().__init__(name=f"steerer-{uid}", daemon=True)
+        super().__init__(f"steerer-{uid}", seed, url)
         self._uid = uid
-        self._chance = random.Random(seed)
-        self._client = PatientClient(url)
-        self._stopping = threading.Event()
-        self.problem: BaseException | None = None
         self.pauses = 0
         """How many were acknowledged."""
 
-    def run(self) -> None:
-        """Steer until told to stop."""
-        try:
-            while not self._stopping.wait(self._chance.uniform(0.5, 3.0)):
-                self.pauses += self._took("pause")
-                self._stopping.wait(self._chance.uniform(0.0, 2.0))
-                self._took("resume")
-        except BaseException as error:
-            self.problem = error
-        finally:
-            self._client.close()
+    def _pause(self) -> float:
+        return self._chance.uniform(0.5, 3.0)
 
-    def stop(self) -> None:
-        """Let it resume the job, then end."""
-        self._stopping.set()
-        self.join()
+    def _act(self) -> None:
+        self.pauses += self._took("pause")
+        self._stopping.wait(self._chance.uniform(0.0, 2.0))
+        self._took("resume")
 
     def _took(self, verb: str) -> bool:
         answer = self._client.send("POST", f"/api/jobs/{self._uid}/{verb}")

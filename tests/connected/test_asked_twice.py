@@ -62,6 +62,30 @@ async def test_the_first_answer_counts_though_the_second_asking_has_none(nats_ur
     assert count == 2
 
 
+async def test_two_answers_at_once_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asked_twice, "ASKED_AGAIN_SECONDS", 0.01)
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    replies: list[asyncio.Future[Msg]] = []
+    asked = asyncio.Semaphore(0)
+
+    async def ask() -> Msg:
+        replies.append(asyncio.get_running_loop().create_future())
+        asked.release()
+        # As nats-py waits for a reply: an answer that is there outlives a cancel.
+        return await asyncio.wait_for(replies[-1], 10)
+
+    asking = asyncio.create_task(asked_twice.asked_twice(ask))
+    for _ in range(2):
+        await asyncio.wait_for(asked.acquire(), 10)
+    for reply in replies:
+        reply.set_result(Msg(_client=None))  # type: ignore[arg-type]
+    await asking
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert errors == []
+
+
 @pytest.mark.parametrize(
     ("verb", "limit"),
     [("create", WRITE), ("search", WRITE), ("list", LONG_READ), ("estimate", BESIDE_TRAINING)],

@@ -60,11 +60,14 @@ class Api:
     def preview(self, content: bytes, filename: str = "rows.csv", **form: str) -> httpx.Response:
         return self.main.post("/api/preview-csv", files={"file": (filename, content)}, data=form)
 
-    def create_job(self, dataset: str, model: str = "local/tiny", **settings: Any) -> dict[str, Any]:
+    def create_job(
+        self, dataset: str, model: str = "local/tiny", *, start: bool = True, **settings: Any
+    ) -> dict[str, Any]:
         answer = self.main.post(
             "/api/jobs",
             json={
                 "name": "A job",
+                "start": start,
                 "configuration": {
                     "model": {"uid": model, "name": "Model"},
                     "dataset": {"uid": dataset, "name": "Rows"},

@@ -46,16 +46,7 @@ def tuned(api: Api) -> str:
 def not_started(api: Api, model: str) -> str:
     """A job that does not start by itself."""
     upload = api.preview(rows_csv(12)).json()["upload_id"]
-    answer = api.main.post(
-        "/api/jobs",
-        json={
-            "name": "Not started",
-            "start": False,
-            "configuration": {"model": {"uid": model}, "dataset": {"uid": upload}},
-        },
-    )
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["jobUid"])
+    return str(api.create_job(upload, model, start=False)["jobUid"])
 
 
 @pytest.fixture(scope="module")

@@ -59,17 +59,4 @@ def preview(api: Api, uid: str) -> httpx.Response:
 def created(api: Api, model: str) -> str:
     """A job that does not start by itself."""
     upload = api.preview(rows_csv(40)).json()["upload_id"]
-    answer = api.main.post(
-        "/api/jobs",
-        json={
-            "name": "Looked at first",
-            "start": False,
-            "configuration": {
-                "model": {"uid": model},
-                "dataset": {"uid": upload},
-                "hyperparameters": SETTINGS,
-            },
-        },
-    )
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["jobUid"])
+    return str(api.create_job(upload, model, start=False, **SETTINGS)["jobUid"])

@@ -35,7 +35,7 @@ def _assert_can_be_sent(*texts: str) -> None:
         text.encode()
 
 
-@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10_000, suppress_health_check=list(HealthCheck))
 @given(data=files, reading=readings)
 def test_any_bytes_give_a_report_or_a_refusal(data: bytes, reading: Reading) -> None:
     found = outcome(data, reading, 64 * 1024)
@@ -49,14 +49,14 @@ def test_any_bytes_give_a_report_or_a_refusal(data: bytes, reading: Reading) -> 
     _assert_can_be_sent(*(text for row in report.head for text in row.values()))
 
 
-@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1_000, suppress_health_check=list(HealthCheck))
 @given(data=files, reading=readings, size=st.integers(1, 40))
 def test_it_does_not_matter_how_a_file_is_cut(data: bytes, reading: Reading, size: int) -> None:
     cut = data[:4_000]
     assert outcome(cut, reading, size) == outcome(cut, reading, 64 * 1024)
 
 
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=2_000)
 @given(text=csv_texts, size=st.integers(1, 60))
 @example(text='input,output\n"a\n\n",b\n\n"c""\r\n",d\r\n', size=5)
 def test_a_good_csv_is_read_as_the_csv_module_reads_it(text: str, size: int) -> None:
@@ -73,7 +73,7 @@ def test_a_good_csv_is_read_as_the_csv_module_reads_it(text: str, size: int) -> 
     assert (found[1].rows, found[1].usable) == (len(rows), len(usable))
 
 
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=2_000)
 @given(
     data=st.builds(bytes.__add__, st.sampled_from([b"", *MARKS]), st.binary(max_size=60)),
     encoding=st.one_of(st.sampled_from(ENCODINGS), st.sampled_from(["utf-8", "utf-16"])),

@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.file_checks import in_pieces, pairs_and_report
@@ -46,7 +46,6 @@ def test_what_is_kept_reads_back_equal(pairs: list[Pair]) -> None:
     assert pairs_of(json_lines(pairs)) == pairs
 
 
-@settings(deadline=None)
 @given(pairs=some_pairs, size=st.integers(1, 50))
 @pytest.mark.parametrize("form", list(FileFormat))
 def test_a_download_reads_back_equal_by_our_own_check(form: FileFormat, pairs: list[Pair], size: int) -> None:

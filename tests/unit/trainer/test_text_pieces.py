@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
@@ -37,7 +37,6 @@ def spoken(tokenizer: Any, tokens: list[int]) -> list[tuple[int, str]]:
     return [one for token in tokens for one in pieces.add(token)] + pieces.rest()
 
 
-@settings(deadline=None)
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters=BROKEN)))
 def test_the_pieces_of_a_text_of_bytes_are_the_text(models_dir: Path, text: str) -> None:
     tokenizer = load_tokenizer(models_dir / "local/tiny")

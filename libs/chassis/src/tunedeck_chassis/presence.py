@@ -14,8 +14,8 @@ from pymongo.monitoring import (
 )
 
 IMPATIENT_SECONDS = 0.45
-"""PyMongo looks for a server once, for half a second, and sees only then that its time is over: with more
-than half a second it would look twice, and a client is to be told within one."""
+"""PyMongo sees that its time is over only after it has waited for half a second, or has heard of a server:
+with more than half a second it waits twice at least, and a client is to be told within one."""
 _READS_BRIDGED_SECONDS = 2.7
 _WRITES_BRIDGED_SECONDS = 5.0
 _TO_ANSWER_SECONDS = 0.2
