@@ -1,12 +1,15 @@
-"""Every event comes twice more and out of order, while a job trains: there is no second effect."""
+"""Every event comes twice more, and some come after their successors: there is no second effect."""
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
@@ -18,9 +21,10 @@ from tests.e2e.api import Api
 from tests.support.servers import wait_for
 from tunedeck_cli.stack import Stack
 from tunedeck_contracts.cloudevents import MESSAGE_ID
-from tunedeck_contracts.streams import CONSUMERS, DLQ, JOBS, TRAINING
+from tunedeck_contracts.streams import CONSUMERS, DLQ, JOBS, TRAINING, Consumer
 
 WINDOW = 50
+HELD_SECONDS = 3
 ENDED_SECONDS = 240
 SENDERS = {JOBS.name: "jobs", TRAINING.name: "trainer"}
 
@@ -84,21 +88,65 @@ class Repeater:
                 self.count += 1
 
 
+class Holder:
+    """Takes some events before their service does, and gives each back when a later one was delivered."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._done = asyncio.Event()
+        self.overtaken: Counter[str] = Counter()
+
+    def stop(self) -> None:
+        """Give back what is held, and end."""
+        self._done.set()
+
+    async def run(self) -> None:
+        """Hold one event of each durable at a time, until told to stop."""
+        async with connected(self._stack, "telemetry") as broker:
+            stream = broker.connection.jetstream()
+            await asyncio.gather(*(self._hold(stream, consumer) for consumer in CONSUMERS))
+
+    async def _hold(self, stream: JetStreamContext, consumer: Consumer) -> None:
+        subscription = await stream.pull_subscribe_bind(consumer.name, consumer.stream)
+        while not self._done.is_set():
+            try:
+                [message] = await subscription.fetch(1, timeout=1)
+            except TimeoutError:
+                continue
+            if message.metadata.num_delivered == 1 and await self._is_overtaken(stream, consumer, message):
+                self.overtaken[consumer.name] += 1
+            await message.nak()
+            # Nothing is asked for meanwhile: the service is who gets it now.
+            await asyncio.sleep(0.2)
+
+    async def _is_overtaken(self, stream: JetStreamContext, consumer: Consumer, held: Msg) -> bool:
+        deadline = asyncio.get_running_loop().time() + HELD_SECONDS
+        while asyncio.get_running_loop().time() < deadline:
+            found = await stream.consumer_info(consumer.stream, consumer.name)
+            if found.delivered and found.delivered.stream_seq > held.metadata.sequence.stream:
+                return True
+            await asyncio.sleep(0.05)
+        return False
+
+
 async def test_events_that_come_again_out_of_order_change_nothing(
     chaos_stack: Stack, client: PatientClient, dataset: str, undisturbed: list[float], seed: int
 ) -> None:
     parked = await _parked(chaos_stack)
     repeater = Repeater(chaos_stack, seed)
-    repeating = asyncio.create_task(repeater.run())
+    holder = Holder(chaos_stack)
+    disturbing = asyncio.gather(repeater.run(), holder.run())
     uid = await asyncio.to_thread(client.train, "repeated", dataset)
     api = Api(chaos_stack.api_url, chaos_stack.monitor_url)
     watching = asyncio.create_task(asyncio.to_thread(api.stream, uid, "", ENDED_SECONDS))
     job = await asyncio.to_thread(client.wait, uid, ended, ENDED_SECONDS)
     repeater.stop()
-    await repeating
+    holder.stop()
+    await disturbing
     frames, _ = await watching
     api.close()
     assert repeater.count > 2 * len(undisturbed)
+    assert all(holder.overtaken[consumer.name] > 0 for consumer in CONSUMERS), holder.overtaken
     await asyncio.to_thread(wait_for, "telemetry to take all", lambda: asyncio.run(_all_taken(chaos_stack)))
     events = await asyncio.to_thread(reading.told, chaos_stack, client, uid)
     told = {event.rev: event for event in events[uid]}

@@ -147,6 +147,32 @@ async def test_a_stream_stays_open_through_an_outage_and_misses_nothing(
     assert [frame["iteration"] for frame in socket.frames] == [1, 2, 3]
 
 
+async def test_a_point_that_is_stored_after_its_successor_is_shown_before_it(telemetry: Telemetry) -> None:
+    job, bus = new_job(), Interrupted(telemetry.bus)
+    await telemetry.ingest.job_event(started_event(job))
+    await telemetry.ingest.recorded([sample(job, 1, second=0), loss(job, 1), loss(job, 3)])
+    socket, stream = watch(telemetry, job, bus)
+    await until(lambda: asyncio.sleep(0, bus.answered > 1))
+    assert [frame["iteration"] for frame in socket.frames] == [1]
+    await telemetry.ingest.recorded([loss(job, 2)])
+    await until(lambda: asyncio.sleep(0, len(socket.frames) == 3))
+    stream.cancel()
+    assert [frame["iteration"] for frame in socket.frames] == [1, 2, 3]
+
+
+async def test_a_stream_goes_on_over_a_point_that_never_comes(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "CATCH_UP_SECONDS", 0.3)
+    job = new_job()
+    await telemetry.ingest.job_event(started_event(job))
+    await telemetry.ingest.recorded([sample(job, 1, second=0), loss(job, 2)])
+    socket, stream = watch(telemetry, job)
+    await until(lambda: asyncio.sleep(0, len(socket.frames) == 1))
+    stream.cancel()
+    assert socket.frames[0]["iteration"] == 2
+
+
 async def test_a_client_that_goes_while_a_frame_is_on_its_way_is_no_error(telemetry: Telemetry) -> None:
     job = new_job()
     await telemetry.ingest.job_event(started_event(job))

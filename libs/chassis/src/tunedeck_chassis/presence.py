@@ -13,9 +13,9 @@ from pymongo.monitoring import (
     ServerHeartbeatSucceededEvent,
 )
 
-IMPATIENT_SECONDS = 0.45
-"""PyMongo sees that its time is over only after it has waited for half a second, or has heard of a server:
-with more than half a second it waits twice at least, and a client is to be told within one."""
+IMPATIENT_SECONDS = 0.25
+"""PyMongo sees that its time is over only when it has waited for half a second, or has heard of a server:
+it may wait half a second longer than this, and a client is to be told within one."""
 _READS_BRIDGED_SECONDS = 2.7
 _WRITES_BRIDGED_SECONDS = 5.0
 _TO_ANSWER_SECONDS = 0.2

@@ -40,7 +40,7 @@ TRY_AGAIN_LATER = 1013
 ENDED = 1000
 HEARTBEAT_SECONDS = 15.0
 CATCH_UP_SECONDS = 10.0
-SAMPLE_LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.1
 QUEUE_LENGTH = 2000
 
 
@@ -148,16 +148,30 @@ class LiveStream:
         return False
 
     async def _catch_up(self) -> History:
+        """Show what is stored after the cursor, in order: what is missing is on its way to storage."""
+        deadline = asyncio.get_running_loop().time() + CATCH_UP_SECONDS
         while True:
             asked = GetHistory(job_id=self._job_id, after=self._cursor)
             history = await self._bus.request(rpc.HISTORY_GET, asked)
             self._resume_steps[history.fence] = history.resume_step
+            can_wait = asyncio.get_running_loop().time() < deadline
             for stored in history.points:
+                if can_wait and self._is_early(stored):
+                    await asyncio.sleep(LOOK_SECONDS)
+                    break
                 self._last_point = await self._frame_of(history, stored)
                 self._cursor = stored.seq
                 await self._send(self._last_point)
-            if not history.more:
-                return history
+            else:
+                if not history.more:
+                    return history
+
+    def _is_early(self, stored: HistoryPoint) -> bool:
+        """Whether a point is missing before it: a curve has every iteration."""
+        reached = iteration_of(self._cursor)
+        if self._cursor < sequence(stored.fence, 0):
+            reached = min(reached, self._resume_steps.get(stored.fence, reached))
+        return stored.point.iteration > reached + 1
 
     async def _handle(self, message: Msg) -> JobEvent | None:
         try:
@@ -222,7 +236,7 @@ class LiveStream:
         while self._cursor < seq - 1 and asyncio.get_running_loop().time() < deadline:
             await self._catch_up()
             if self._cursor < seq - 1:
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(LOOK_SECONDS)
 
     async def _finish(self, last_iteration: int, fence: int, status: str) -> None:
         if last_iteration:
@@ -268,7 +282,7 @@ class LiveStream:
             except Unavailable:
                 if asyncio.get_running_loop().time() > deadline:
                     raise
-                await asyncio.sleep(SAMPLE_LOOK_SECONDS)
+                await asyncio.sleep(LOOK_SECONDS)
         return self._resources
 
     async def _send(self, frame: dict[str, Any]) -> None:
