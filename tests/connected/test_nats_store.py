@@ -19,7 +19,7 @@ from tunedeck_chassis.misprovisioned import Misprovisioned
 from tunedeck_chassis.provisioning import assert_provisioned
 from tunedeck_cli import ports
 from tunedeck_cli.home import Home
-from tunedeck_cli.nats_watch import problem
+from tunedeck_cli.nats_watch import monitor, problem
 from tunedeck_cli.stack import Stack
 from tunedeck_contracts import subjects
 
@@ -60,7 +60,8 @@ async def is_provisioned(stack: Stack) -> bool:
 
 def is_broken(stack: Stack) -> bool:
     """Whether the server itself names a stream that it cannot write."""
-    return not asyncio.run(takes(stack, 2**17)) and "write error" in (problem(stack.ports.nats_health) or "")
+    with monitor(stack.ports.nats_health) as server:
+        return not asyncio.run(takes(stack, 2**17)) and "write error" in (problem(server) or "")
 
 
 async def takes(stack: Stack, size: int) -> bool:

@@ -23,10 +23,15 @@ BROKEN_LOOKS = 3
 """So often in a row, that a server which is just starting is left alone."""
 
 
-def problem(port: int) -> str | None:
+def monitor(port: int) -> httpx.Client:
+    """A client of the server's monitoring port, to be kept: one a look is most of what a look costs."""
+    return httpx.Client(base_url=f"http://{LOOPBACK}:{port}", timeout=LOOK_SECONDS)
+
+
+def problem(server: httpx.Client) -> str | None:
     """What the server says is wrong with its streams; None also while it does not answer."""
     try:
-        answer = httpx.get(f"http://{LOOPBACK}:{port}/healthz", timeout=LOOK_SECONDS)
+        answer = server.get("/healthz")
     except httpx.HTTPError:
         return None
     return None if answer.status_code == 200 else answer.text
@@ -46,11 +51,11 @@ def restart(socket: str) -> None:
 
 def main() -> None:
     """Watch until killed."""
-    port, socket = int(sys.argv[1]), sys.argv[2]
+    server, socket = monitor(int(sys.argv[1])), sys.argv[2]
     configure("nats-watch", "INFO")
     looks = 0
     while True:
-        found = problem(port)
+        found = problem(server)
         looks = looks + 1 if found else 0
         if looks == BROKEN_LOOKS:
             log.error("nats_restarted", problem=found)
