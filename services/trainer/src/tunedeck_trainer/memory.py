@@ -14,11 +14,12 @@ class MemoryWatch:
     """Looks at one process while it lives, so that its death can be judged.
 
     The kernel's counters tell of every kill for memory, but not every container shows them: a process that
-    was last seen at its limit counts too.
+    was last seen at its limit counts too. `is_launcher`: what trains are the process's children.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, *, is_launcher: bool = False) -> None:
         self._pid = pid
+        self._is_launcher = is_launcher
         self._kills_before = self._kills_now = oom_kills()
         self._was_near_limit = False
 
@@ -30,8 +31,9 @@ class MemoryWatch:
         self._kills_before, self._kills_now = self._kills_now, oom_kills()
         try:
             process = psutil.Process(self._pid)
-            # Of a run on several devices it is the launcher, and what trains are its children.
-            used = sum(one.memory_info().rss for one in (process, *process.children()))
+            # To find a process's children psutil reads of every process on the machine.
+            children = process.children() if self._is_launcher else []
+            used = sum(one.memory_info().rss for one in (process, *children))
         except psutil.Error:
             return
         machine = psutil.virtual_memory()

@@ -225,7 +225,7 @@ class Training:
         )
         self._end = None
         self._process = await TrainingProcess.start(self._folder, spec)
-        self._memory = MemoryWatch(self._process.pid)
+        self._memory = MemoryWatch(self._process.pid, is_launcher=len(devices) > 1)
         if self._wanted is not Wanted.RUN:
             await self._process.command(self._wanted)
 
