@@ -17,6 +17,7 @@ from tests.support.tiny_model import build_tiny_model
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_chassis.broker import create_broker
 from tunedeck_chassis.bus import Bus
+from tunedeck_chassis.folder_weights import FolderWeights
 from tunedeck_chassis.service import started
 from tunedeck_chassis.settings import ServiceSettings
 from tunedeck_contracts import rpc
@@ -41,6 +42,7 @@ from tunedeck_gateway.token_stream import Heard
 from tunedeck_trainer import generations as line
 from tunedeck_trainer.generations import Generations
 from tunedeck_trainer.hardware import Hardware
+from tunedeck_trainer.pinned_weights import PinnedWeights
 from tunedeck_trainer.settings import TrainerSettings
 from tunedeck_trainer.surroundings import Surroundings
 from tunedeck_trainer.tuned_models import tuned_folder
@@ -142,10 +144,14 @@ async def trainer(
         adapters_dir=tmp_path / "adapters",
         generation_places=PLACES,
     )
-    around = Surroundings(settings, "trainer_1", "cuda:0", bus, blobs, Hardware(tmp_path))
+    weights = PinnedWeights(models_dir)
+    around = Surroundings(settings, "trainer_1", "cuda:0", bus, blobs, Hardware(tmp_path), weights)
     generations = Generations(around)
     running = asyncio.create_task(generations.run())
-    async with answering(nats_url, rpc.PLAN_GET, a_plan()):
+    pinned = {"revision": FolderWeights(models_dir).revision("local/tiny")}
+    plan = a_plan()
+    plan = plan.model_copy(update={"model": plan.model.model_copy(update=pinned)})
+    async with answering(nats_url, rpc.PLAN_GET, plan):
         yield Trainer(bus, around, generations)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -241,11 +247,25 @@ async def test_a_job_without_a_tuned_model_is_refused_with_the_reason(
     bus: Bus, blobs: BlobStore, nats_url: str, tmp_path: Path, plan: Plan, reason: str
 ) -> None:
     settings = TrainerSettings(work_dir=tmp_path, adapters_dir=tmp_path)
-    generations = Generations(Surroundings(settings, "t", "cpu", bus, blobs, Hardware(tmp_path)))
+    weights = PinnedWeights(tmp_path)
+    generations = Generations(Surroundings(settings, "t", "cpu", bus, blobs, Hardware(tmp_path), weights))
     asked = StartGeneration(job_uid="job_1_a", stream_id="s", asked=GenerateText(prompt="Hi"))
     async with answering(nats_url, rpc.PLAN_GET, plan):
         with pytest.raises(Conflict, match=reason):
             await generations.take(asked)
+
+
+async def test_a_base_whose_weights_were_exchanged_does_not_speak(
+    trainer: Trainer, models_dir: Path, nats_url: str
+) -> None:
+    weights = models_dir / "local/tiny/model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole + b" ")
+    try:
+        event = await told(await trainer.ask())
+    finally:
+        weights.write_bytes(whole)
+    assert event.error is not None and "were exchanged" in event.error.detail
 
 
 async def test_a_silent_trainer_is_taken_for_dead(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:

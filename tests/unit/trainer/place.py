@@ -13,6 +13,7 @@ from pymongo.errors import AutoReconnect
 
 from tests.unit.trainer.child_runs import a_run, write_rows
 from tunedeck_chassis.blobs import Blob
+from tunedeck_chassis.folder_weights import FolderWeights
 from tunedeck_contracts import rpc
 from tunedeck_contracts.checkpoints import Checkpoint, CheckpointRegistered
 from tunedeck_contracts.cloudevents import Event
@@ -23,6 +24,7 @@ from tunedeck_contracts.runs import Beat, BeatReply, Claimed, Report, Reported, 
 from tunedeck_contracts.telemetry import Stored
 from tunedeck_trainer.hardware import Hardware
 from tunedeck_trainer.journal import Journal
+from tunedeck_trainer.pinned_weights import PinnedWeights
 from tunedeck_trainer.settings import TrainerSettings
 from tunedeck_trainer.surroundings import Surroundings
 
@@ -138,6 +140,7 @@ class Place:
             bus=bus,
             blobs=blobs,
             hardware=Hardware(self.settings.work_dir),
+            weights=PinnedWeights(models_dir),
         )
         rows = folder / "rows.jsonl"
         write_rows(rows, 30)
@@ -147,7 +150,9 @@ class Place:
         run = a_run(settings, fence=fence)
         pinned = hashlib.sha256(self.blobs.held["b"]).hexdigest()
         dataset = run.dataset.model_copy(update={"rows_sha256": pinned})
-        return run.model_copy(update={"dataset": dataset, "beat_seconds": 0.1})
+        weights = FolderWeights(self.settings.models_dir).revision(run.model.uid)
+        model = run.model.model_copy(update={"revision": weights})
+        return run.model_copy(update={"dataset": dataset, "model": model, "beat_seconds": 0.1})
 
     async def until_training(self) -> None:
         await until(lambda: bool(self.bus.of_kind("loss")))

@@ -44,6 +44,7 @@ def test_a_run_gets_the_devices_of_the_kind_that_its_job_asks_for(
         bus=nothing,
         blobs=nothing,
         hardware=nothing,
+        weights=nothing,
         devices=devices,
     )
     assert around.devices_for(asked) == given

@@ -199,6 +199,15 @@ async def test_rows_that_are_not_the_pinned_ones_fail_the_run(place: Place) -> N
     assert failure.code == "bad_data"
 
 
+async def test_weights_that_are_not_the_pinned_ones_fail_the_run(place: Place) -> None:
+    run = place.run(SHORT)
+    model = run.model.model_copy(update={"revision": "sha256:0"})
+    await Supervision(run.model_copy(update={"model": model}), place.around).supervise()
+    [report] = place.bus.reports
+    assert report.failure is not None and report.failure.code == "model_not_found"
+    assert f"they are {run.model.revision}, and the job was made for sha256:0" in report.failure.detail
+
+
 async def test_a_restarted_trainer_gives_back_what_it_held_and_claims_the_next(place: Place) -> None:
     place.journal.hold(Held(job_uid="job_0_bbbb", fence=7))
     place.bus.runs.append(place.run(SHORT))

@@ -13,6 +13,7 @@ from tunedeck_trainer.hub_pushes import HubPushes
 from tunedeck_trainer.idle import IdleReporter
 from tunedeck_trainer.journal import Journal
 from tunedeck_trainer.kept_models import KeptModels
+from tunedeck_trainer.pinned_weights import PinnedWeights
 from tunedeck_trainer.previews import Previews
 from tunedeck_trainer.runner import Runner
 from tunedeck_trainer.settings import TrainerSettings
@@ -40,6 +41,7 @@ async def serve(settings: TrainerSettings) -> None:
         bus=bus,
         blobs=BlobStore(client.get_database(BLOBS_DATABASE)),
         hardware=hardware,
+        weights=PinnedWeights(settings.models_dir),
     )
     runner = Runner(around, journal, devices)
     idle = IdleReporter(bus, hardware, journal, runner, trainer_id, settings.idle_sample_seconds)

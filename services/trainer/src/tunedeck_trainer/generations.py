@@ -170,16 +170,18 @@ class Generations:
             )
 
     async def _spoken(self, request: _Request) -> GenerationEnd:
-        tuned = None
+        plan, tuned = request.plan, None
+        if not request.asked.asked.adapter or plan.hyperparameters.method != "full":
+            await self._around.weights.check(plan.model)
         if request.asked.asked.adapter:
-            tuned = await tuned_folder(request.plan, self._settings.adapters_dir, self._around.blobs)
+            tuned = await tuned_folder(plan, self._settings.adapters_dir, self._around.blobs)
         while True:
             threads = THREADS_BESIDE_TRAINING if self._turn.is_training else self._settings.torch_threads
             speak = Speak(
                 stream_id=request.asked.stream_id,
-                job_uid=request.plan.job_uid,
-                model=request.plan.model,
-                hyperparameters=request.plan.hyperparameters,
+                job_uid=plan.job_uid,
+                model=plan.model,
+                hyperparameters=plan.hyperparameters,
                 models_dir=self._settings.models_dir.resolve(),
                 tuned=tuned,
                 asked=request.asked.asked,

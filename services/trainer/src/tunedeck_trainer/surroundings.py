@@ -7,6 +7,7 @@ from tunedeck_chassis.bus import Bus
 from tunedeck_contracts.jobs import Device
 from tunedeck_trainer.device_turn import DeviceTurn
 from tunedeck_trainer.hardware import Hardware
+from tunedeck_trainer.pinned_weights import PinnedWeights
 from tunedeck_trainer.settings import TrainerSettings
 
 
@@ -21,6 +22,7 @@ class Surroundings:
     bus: Bus
     blobs: BlobStore
     hardware: Hardware
+    weights: PinnedWeights
     devices: tuple[str, ...] = ()
     """A run trains on all of one kind, with a process for each; none are as one."""
     turn: DeviceTurn = field(default_factory=DeviceTurn)

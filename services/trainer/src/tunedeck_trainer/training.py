@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import structlog
 
 from tunedeck_contracts.checkpoints import Checkpoint
-from tunedeck_contracts.failures import Failure
+from tunedeck_contracts.errors import Conflict
+from tunedeck_contracts.failures import Failure, FailureCode
 from tunedeck_contracts.jobs import Phase, Result, Wanted
 from tunedeck_contracts.runs import Outcome, Run
 from tunedeck_trainer import checkpoint_store, failures, rows
@@ -94,6 +95,7 @@ class Training:
             rows_file = self._folder / "rows.jsonl"
             download = rows.download(self._run.dataset, self._around.blobs, rows_file)
             await self._unless(self._called_off, download)
+            await self._unless(self._called_off, self._check_weights())
             ended = await self._trained(rows_file)
         except CalledOff:
             ended = Ended(self._outcome_wanted())
@@ -146,6 +148,12 @@ class Training:
         """End the child, if there is one."""
         if self._process is not None:
             await self._process.killed()
+
+    async def _check_weights(self) -> None:
+        try:
+            await self._around.weights.check(self._run.model)
+        except Conflict as error:
+            raise RunFailed(FailureCode.MODEL_NOT_FOUND, error.detail) from error
 
     async def _trained(self, rows_file: Path) -> Ended:
         for checkpoint in (*self._run.checkpoints, None):
