@@ -173,6 +173,27 @@ async def test_a_stream_goes_on_over_a_point_that_never_comes(
     assert socket.frames[0]["iteration"] == 2
 
 
+async def test_the_end_of_a_lost_run_is_told_at_once(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "CATCH_UP_SECONDS", 600)
+    job, bus = new_job(), Interrupted(telemetry.bus)
+    await telemetry.ingest.job_event(started_event(job))
+    await telemetry.ingest.recorded([sample(job, 1, second=0), loss(job, 1), loss(job, 2)])
+    socket, stream = watch(telemetry, job, bus)
+    await until(lambda: asyncio.sleep(0, len(socket.frames) == 2))
+    # The report of the loss has raised the fence.
+    given_up = {"status": Status.FAILED, "type": JobEventType.FAILED, "last_iteration": 2}
+
+    async def ended() -> bool:
+        await tell(telemetry, started_event(job, rev=5, fence=2).model_copy(update=given_up))
+        return stream.done()
+
+    await until(ended)
+    assert [frame["iteration"] for frame in socket.frames] == [1, 2, 2]
+    assert socket.frames[-1]["status"] == "failed"
+
+
 async def test_a_client_that_goes_while_a_frame_is_on_its_way_is_no_error(telemetry: Telemetry) -> None:
     job = new_job()
     await telemetry.ingest.job_event(started_event(job))

@@ -112,7 +112,7 @@ class LiveStream:
             "snapshot", status=history.status.value, total=history.total, fence=history.fence
         )
         if history.status in PAST:
-            await self._finish(history.last_iteration or 0, history.fence, history.status.value)
+            await self._finish(history.last_iteration or 0, history.status.value)
             return
         while not await self._is_finished_by(await self._next()):
             pass
@@ -134,11 +134,11 @@ class LiveStream:
                 self._missed = False
                 history = await self._catch_up()
                 if history.status in PAST:
-                    await self._finish(history.last_iteration or 0, history.fence, history.status.value)
+                    await self._finish(history.last_iteration or 0, history.status.value)
                     return True
             ended = await self._handle(message) if message is not None else None
             if ended is not None:
-                await self._finish(ended.last_iteration or 0, ended.fence, ended.status.value)
+                await self._finish(ended.last_iteration or 0, ended.status.value)
                 return True
         except Unavailable as error:
             log.warning("stream_waits", job=self._job_id, reason=error.detail)
@@ -238,8 +238,10 @@ class LiveStream:
             if self._cursor < seq - 1:
                 await asyncio.sleep(LOOK_SECONDS)
 
-    async def _finish(self, last_iteration: int, fence: int, status: str) -> None:
+    async def _finish(self, last_iteration: int, status: str) -> None:
         if last_iteration:
+            # Of the last run: a lost one's end has raised the job's own fence.
+            fence = max(self._resume_steps)
             await self._fill_gap(sequence(fence, last_iteration) + 1)
             if self._last_point is None:
                 self._last_point = await self._stored_frame(sequence(fence, last_iteration))
