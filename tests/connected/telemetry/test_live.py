@@ -194,6 +194,32 @@ async def test_the_end_of_a_lost_run_is_told_at_once(
     assert socket.frames[-1]["status"] == "failed"
 
 
+@pytest.mark.parametrize("is_heard", [True, False], ids=["its start is heard", "its start is missed"])
+async def test_the_end_of_a_run_that_went_on_is_told_with_all_its_points_and_at_once(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch, is_heard: bool
+) -> None:
+    monkeypatch.setattr(live, "CATCH_UP_SECONDS", 600)
+    job = new_job()
+    await telemetry.ingest.job_event(started_event(job))
+    await telemetry.ingest.recorded([sample(job, 1, second=0), *(loss(job, n) for n in range(1, 6))])
+    socket, stream = watch(telemetry, job)
+    await until(lambda: asyncio.sleep(0, len(socket.frames) == 5))
+    again = started_event(job, rev=5, fence=2, resume_step=3)
+    await telemetry.ingest.job_event(again)
+    if is_heard:
+        # Ended before a step of its own: its last point is one that it told again.
+        await tell(telemetry, again)
+    else:
+        await telemetry.ingest.recorded([loss(job, 4, fence=2)])
+    last = 3 if is_heard else 4
+    ended = {"status": Status.FAILED, "type": JobEventType.FAILED, "last_iteration": last}
+    await tell(telemetry, started_event(job, rev=6, fence=3, resume_step=3).model_copy(update=ended))
+    await until(lambda: asyncio.sleep(0, stream.done()))
+    told = [(frame["fence"], frame["iteration"]) for frame in socket.frames]
+    assert told[5:] == ([(1, 5)] if is_heard else [(2, 4), (2, 4)])
+    assert socket.frames[-1]["is_completed"] is True
+
+
 async def test_a_client_that_goes_while_a_frame_is_on_its_way_is_no_error(telemetry: Telemetry) -> None:
     job = new_job()
     await telemetry.ingest.job_event(started_event(job))

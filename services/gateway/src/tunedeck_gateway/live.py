@@ -9,6 +9,8 @@ otherwise.
 
 import asyncio
 import contextlib
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -27,10 +29,10 @@ from tunedeck_contracts.telemetry import (
     GetHistory,
     History,
     HistoryPoint,
-    iteration_of,
     sequence,
 )
 from tunedeck_contracts.training import LogRecorded, LossRecorded, ResourceSample, ResourcesRecorded
+from tunedeck_gateway.curve_place import CurvePlace
 from tunedeck_gateway.frames import encode, log_fields, point_frame, typed_frame
 
 log = structlog.get_logger()
@@ -42,6 +44,7 @@ HEARTBEAT_SECONDS = 15.0
 CATCH_UP_SECONDS = 10.0
 LOOK_SECONDS = 0.1
 QUEUE_LENGTH = 2000
+MOST_AT_ONCE = 1000
 
 
 class LiveStream:
@@ -51,12 +54,10 @@ class LiveStream:
         self._websocket = websocket
         self._bus = bus
         self._job_id = job_id
-        self._cursor = after
+        self._place = CurvePlace(after)
         self._typed = typed
         self._queue: asyncio.Queue[Msg] = asyncio.Queue(QUEUE_LENGTH)
         self._missed = False
-        # By fence: it owns the iterations after this one. What it tells of those before is told again.
-        self._resume_steps: dict[int, int] = {}
         self._resources: ResourceSample | None = None
         self._last_point: dict[str, Any] | None = None
 
@@ -147,31 +148,37 @@ class LiveStream:
             await self._send_typed("heartbeat")
         return False
 
-    async def _catch_up(self) -> History:
-        """Show what is stored after the cursor, in order: what is missing is on its way to storage."""
-        deadline = asyncio.get_running_loop().time() + CATCH_UP_SECONDS
-        while True:
-            asked = GetHistory(job_id=self._job_id, after=self._cursor)
-            history = await self._bus.request(rpc.HISTORY_GET, asked)
-            self._resume_steps[history.fence] = history.resume_step
-            can_wait = asyncio.get_running_loop().time() < deadline
-            for stored in history.points:
-                if can_wait and self._is_early(stored):
-                    await asyncio.sleep(LOOK_SECONDS)
-                    break
-                self._last_point = await self._frame_of(history, stored)
-                self._cursor = stored.seq
-                await self._send(self._last_point)
-            else:
-                if not history.more:
-                    return history
+    async def _catch_up(self, before: int | None = None, deadline: float | None = None) -> History:
+        """Show what is stored after the client's place, in order, up to the point with the seq `before`.
 
-    def _is_early(self, stored: HistoryPoint) -> bool:
-        """Whether a point is missing before it: a curve has every iteration."""
-        reached = iteration_of(self._cursor)
-        if self._cursor < sequence(stored.fence, 0):
-            reached = min(reached, self._resume_steps.get(stored.fence, reached))
-        return stored.point.iteration > reached + 1
+        A point that is missing in it is on its way to storage as a rule: it is waited for until the deadline,
+        CATCH_UP_SECONDS by default, and then passed over.
+        """
+        count = MOST_AT_ONCE
+        while True:
+            asked = GetHistory(job_id=self._job_id, after=self._place.seq, limit=count)
+            history = await self._bus.request(rpc.HISTORY_GET, asked)
+            self._place.begins(history.fence, history.resume_step)
+            can_wait = deadline is None or time.monotonic() < deadline
+            shown = [one for one in history.points if before is None or one.seq < before]
+            early = await self._show(history, shown, can_wait)
+            if early:
+                deadline = deadline or time.monotonic() + CATCH_UP_SECONDS
+                await asyncio.sleep(LOOK_SECONDS)
+            elif not history.more or len(shown) < len(history.points):
+                return history
+            count = 1 if early else MOST_AT_ONCE
+
+    async def _show(self, history: History, points: Sequence[HistoryPoint], can_wait: bool) -> bool:
+        """Show these, up to the first with one missing before it, if that can be waited for; whether there is
+        one."""
+        for stored in points:
+            if can_wait and not self._place.has_reached(stored.fence, stored.point.iteration - 1):
+                return True
+            self._last_point = await self._frame_of(history, stored)
+            self._place.seq = stored.seq
+            await self._send(self._last_point)
+        return False
 
     async def _handle(self, message: Msg) -> JobEvent | None:
         try:
@@ -200,51 +207,47 @@ class LiveStream:
         if event.status in PAST:
             return event
         if event.status is Status.RUNNING:
-            self._resume_steps[event.fence] = event.resume_step
+            self._place.begins(event.fence, event.resume_step)
         await self._send_typed("status", status=event.status.value, event=event.type.value, fence=event.fence)
         return None
 
     async def _on_loss(self, recorded: LossRecorded) -> None:
-        seq = sequence(recorded.fence, recorded.point.iteration)
-        owned_after = self._resume_steps.get(recorded.fence, 0)
-        if seq <= self._cursor or recorded.point.iteration <= owned_after:
+        fence, iteration = recorded.fence, recorded.point.iteration
+        if self._place.has(fence, iteration):
             return
-        if not self._follows(seq, owned_after):
-            await self._fill_gap(seq)
-            if seq <= self._cursor:
+        seq = sequence(fence, iteration)
+        if not self._place.knows(fence) or not self._place.has_reached(fence, iteration - 1):
+            await self._reach(iteration - 1, fence, before=seq)
+            if self._place.has(fence, iteration):
                 return
         self._last_point = point_frame(
             job_id=self._job_id,
             seq=seq,
-            fence=recorded.fence,
+            fence=fence,
             training_mode=recorded.training_mode,
             total=recorded.total,
             point=recorded.point,
             resources=await self._known_resources(),
         )
-        self._cursor = seq
+        self._place.seq = seq
         await self._send(self._last_point)
 
-    def _follows(self, seq: int, owned_after: int) -> bool:
-        """Whether nothing lies between: the point before it is the fence's own, or an older fence's."""
-        is_first = iteration_of(seq) == owned_after + 1
-        return seq == self._cursor + 1 or (is_first and iteration_of(self._cursor) >= owned_after)
-
-    async def _fill_gap(self, seq: int) -> None:
-        """Read history until it reaches the point before `seq`: what is missing is on its way to storage."""
-        deadline = asyncio.get_running_loop().time() + CATCH_UP_SECONDS
-        while self._cursor < seq - 1 and asyncio.get_running_loop().time() < deadline:
-            await self._catch_up()
-            if self._cursor < seq - 1:
-                await asyncio.sleep(LOOK_SECONDS)
+    async def _reach(self, iteration: int, fence: int | None = None, before: int | None = None) -> None:
+        """Read history until it reaches this iteration of a run, by default of the last one."""
+        deadline = time.monotonic() + CATCH_UP_SECONDS
+        while True:
+            await self._catch_up(before, deadline)
+            run = self._place.last_run if fence is None else fence
+            if self._place.has_reached(run, iteration) or time.monotonic() > deadline:
+                return
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _finish(self, last_iteration: int, status: str) -> None:
         if last_iteration:
-            # Of the last run: a lost one's end has raised the job's own fence.
-            fence = max(self._resume_steps)
-            await self._fill_gap(sequence(fence, last_iteration) + 1)
+            await self._reach(last_iteration)
             if self._last_point is None:
-                self._last_point = await self._stored_frame(sequence(fence, last_iteration))
+                last = sequence(self._place.last_run, last_iteration)
+                self._last_point = await self._stored_frame(min(last, self._place.seq))
         if self._last_point is not None:
             await self._send({**self._last_point, "is_completed": True, "status": status})
         await self._send_typed("end", status=status, is_completed=True)
@@ -252,7 +255,7 @@ class LiveStream:
 
     async def _stored_frame(self, seq: int) -> dict[str, Any] | None:
         """The frame of one stored point, for a client that has it already and waits for the end."""
-        asked = GetHistory(job_id=self._job_id, after=seq - 1, limit=1)
+        asked = GetHistory(job_id=self._job_id, after=max(0, seq - 1), limit=1)
         history = await self._bus.request(rpc.HISTORY_GET, asked)
         return await self._frame_of(history, history.points[0]) if history.points else None
 
@@ -276,13 +279,13 @@ class LiveStream:
         Raises:
             Unavailable: neither the job nor an idle trainer has told any in time.
         """
-        deadline = asyncio.get_running_loop().time() + CATCH_UP_SECONDS
+        deadline = time.monotonic() + CATCH_UP_SECONDS
         while self._resources is None:
             try:
                 asked = GetCurrentResources(job_id=self._job_id)
                 self._resources = await self._bus.request(rpc.RESOURCE_CURRENT, asked)
             except Unavailable:
-                if asyncio.get_running_loop().time() > deadline:
+                if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(LOOK_SECONDS)
         return self._resources
@@ -292,4 +295,4 @@ class LiveStream:
 
     async def _send_typed(self, kind: str, **fields: Any) -> None:
         if self._typed:
-            await self._send(typed_frame(kind, self._job_id, self._cursor, **fields))
+            await self._send(typed_frame(kind, self._job_id, self._place.seq, **fields))
