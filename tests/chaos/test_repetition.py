@@ -4,13 +4,14 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import RawStreamMsg
+from nats.js.api import RawStreamMsg, SequenceInfo
 from nats.js.errors import NotFoundError
 
 from tests.chaos import reading
@@ -111,19 +112,24 @@ class Holder:
         while not self._done.is_set():
             try:
                 [message] = await subscription.fetch(1, timeout=1)
-            except TimeoutError:
+            except (TimeoutError, NatsError):
                 continue
-            if message.metadata.num_delivered == 1 and await self._is_overtaken(stream, consumer, message):
-                self.overtaken[consumer.name] += 1
-            await message.nak()
+            try:
+                is_first = message.metadata.num_delivered == 1
+                if is_first and await self._is_overtaken(stream, consumer, message):
+                    self.overtaken[consumer.name] += 1
+            finally:
+                await message.nak()
             # Nothing is asked for meanwhile: the service is who gets it now.
             await asyncio.sleep(0.2)
 
     async def _is_overtaken(self, stream: JetStreamContext, consumer: Consumer, held: Msg) -> bool:
+        delivered: SequenceInfo | None = None
         deadline = asyncio.get_running_loop().time() + HELD_SECONDS
         while asyncio.get_running_loop().time() < deadline:
-            found = await stream.consumer_info(consumer.stream, consumer.name)
-            if found.delivered and found.delivered.stream_seq > held.metadata.sequence.stream:
+            with suppress(NatsError, TimeoutError):
+                delivered = (await stream.consumer_info(consumer.stream, consumer.name)).delivered
+            if delivered is not None and delivered.stream_seq > held.metadata.sequence.stream:
                 return True
             await asyncio.sleep(0.05)
         return False

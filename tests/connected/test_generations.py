@@ -1,7 +1,6 @@
 """The line of requests for text, and what a stream tells, over a real NATS and a real blob store."""
 
 import asyncio
-import hashlib
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -45,7 +44,6 @@ from tunedeck_trainer.hardware import Hardware
 from tunedeck_trainer.pinned_weights import PinnedWeights
 from tunedeck_trainer.settings import TrainerSettings
 from tunedeck_trainer.surroundings import Surroundings
-from tunedeck_trainer.tuned_models import tuned_folder
 
 pytestmark = pytest.mark.connected
 
@@ -94,10 +92,6 @@ async def position(heard: Heard) -> QueuePosition | None:
     return (await told(heard)).queued
 
 
-def names(folder: Path) -> list[str]:
-    return [one.name for one in folder.iterdir()]
-
-
 @pytest.fixture
 async def bus(nats_url: str) -> AsyncIterator[Bus]:
     await provision(nats_url)
@@ -121,11 +115,6 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     build_tiny_model(folder / "local/tiny")
     return folder
-
-
-@pytest.fixture
-def adapters(tmp_path: Path) -> Path:
-    return tmp_path.resolve() / "adapters"
 
 
 @pytest.fixture
@@ -285,32 +274,3 @@ async def test_a_hole_is_found_by_the_next_number(bus: Bus, kind: GenerationEven
     assert (await heard.next()).seq == 1
     with pytest.raises(Unavailable, match="lost on its way"):
         await heard.next()
-
-
-async def test_the_tuned_model_of_another_host_is_fetched_and_held_to_its_hashes(
-    blobs: BlobStore, adapters: Path
-) -> None:
-    async def content() -> AsyncIterator[bytes]:
-        yield b"weights"
-
-    blob = await blobs.put(content(), filename="adapter_model.safetensors")
-    file = StoredArtifact(
-        path="adapter_model.safetensors", size=blob.size, sha256=blob.sha256, blob_id=blob.id
-    )
-    merged = file.model_copy(update={"path": "merged/model.safetensors"})
-    plan = a_plan(artifacts=[file, merged])
-    folder = await tuned_folder(plan, adapters, blobs)
-    assert folder == adapters / "job_1_a"
-    assert names(folder) == ["adapter_model.safetensors"]
-    assert hashlib.sha256((folder / file.path).read_bytes()).hexdigest() == file.sha256
-    # It is there: nothing is fetched again. A file of another size is none of the job's.
-    await blobs.delete(blob.id)
-    assert await tuned_folder(plan, adapters, blobs) == folder
-    (folder / file.path).write_bytes(b"torn")
-    with pytest.raises(Conflict, match="is gone"):
-        await tuned_folder(plan, adapters, blobs)
-    forged = await blobs.put(content(), filename="adapter_model.safetensors")
-    other = file.model_copy(update={"blob_id": forged.id, "sha256": "0" * 64})
-    with pytest.raises(Conflict, match="hash differs"):
-        await tuned_folder(a_plan(artifacts=[other]), adapters, blobs)
-    assert names(adapters) == ["job_1_a"]

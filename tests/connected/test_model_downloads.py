@@ -112,12 +112,14 @@ def test_models_that_cannot_be_used(hub: HubServer, trainer: Trainer) -> None:
     hub.add("own/code", model_files(auto_map={"AutoModel": "modeling_own.Own"}))
     hub.add("own/list", {**model_files(), "config.json": b"[]"})
     hub.add("own/text", {**model_files(), "config.json": b"no JSON"})
+    hub.add("own/gptq", model_files(quantization_config={"quant_method": "gptq", "bits": 4}))
     hub.add("own/pickled", {"config.json": b"{}", "pytorch_model.bin": b"pickle"})
     for name, sentence in {
         "own/code": "brings code of its own",
         "own/list": "is no JSON object",
         "own/text": "is no JSON",
         "own/pickled": "no weights in safetensors",
+        "own/gptq": "are quantised by 'gptq' already",
     }.items():
         refused = trainer.locate(name, hub.models[name].main)
         assert (refused["code"], sentence in refused["detail"]) == ("model_not_found", True), refused

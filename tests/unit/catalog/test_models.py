@@ -117,6 +117,14 @@ def test_a_folders_revision_is_the_hash_of_its_weights(tmp_path: Path) -> None:
     assert folders.revision("local/mine") == "sha256:" + hashlib.sha256(b"tentwo").hexdigest()
 
 
+def test_a_link_that_leads_nowhere_is_a_refusal(tmp_path: Path) -> None:
+    folder = tmp_path / "local" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").symlink_to(tmp_path / "gone")
+    with pytest.raises(Conflict, match="weights of model 'local/mine' cannot be read"):
+        ModelFolders(tmp_path).revision("local/mine")
+
+
 def test_weights_that_may_not_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "local" / "mine"
     folder.mkdir(parents=True)

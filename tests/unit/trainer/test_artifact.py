@@ -44,6 +44,7 @@ def test_the_manifest_has_what_the_run_was_made_of(merged: tuple[Path, list[Poin
     assert manifest.environment is not None and manifest.losses is not None
     assert (manifest.environment.device, manifest.environment.threads) == ("cpu", 1)
     assert manifest.environment.packages["torch"] == torch.__version__
+    assert {"tunedeck-trainer", "tokenizers"} <= manifest.environment.packages.keys()
     assert manifest.losses.train == [one.point.train_loss for one in told]
     assert [one.step for one in manifest.losses.evaluations] == [0, 2, 4, 5]
     assert manifest.losses.evaluations[-1].validation_loss == told[-1].point.validation_loss
@@ -68,6 +69,7 @@ def test_log_and_curves_tell_the_course(merged: tuple[Path, list[PointMade]]) ->
     assert [float(row["train_loss"]) for row in rows] == [one.point.train_loss for one in told]
     assert "Validation loss before training" in (folder / "training_log.txt").read_text()
     card = (folder / "README.md").read_text()
+    assert "Rows are written by the model's own chat template." in card
     assert f"| 5 | {told[-1].point.train_loss:.4f} | {told[-1].point.validation_loss:.4f} |" in card
 
 

@@ -4,8 +4,11 @@ import asyncio
 import os
 import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -112,6 +115,23 @@ def test_a_killed_process_is_out_of_memory_only_with_evidence(monkeypatch: pytes
     monkeypatch.setattr(memory, "cgroup_limit", lambda: 1)
     near.look()
     assert near.explains(-signal.SIGKILL)
+
+
+def test_of_a_launched_run_its_processes_memory_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = psutil.Process().memory_info().rss
+    monkeypatch.setattr(memory, "oom_kills", lambda: 7)
+    # With the 128 MiB of the other, and not without, it is near.
+    monkeypatch.setattr(memory, "cgroup_limit", lambda: int((own + 2**26) / 0.95))
+    script = f"held = bytearray({2**27}); print(len(held), flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as launched:
+        assert launched.stdout is not None and launched.stdout.readline()
+        for is_launcher in (True, False):
+            watch = MemoryWatch(os.getpid(), is_launcher=is_launcher)
+            watch.look()
+            assert watch.explains(-signal.SIGKILL) is is_launcher
+        launched.communicate(b"\n")
 
 
 def test_a_kill_of_another_process_an_hour_ago_is_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,14 @@ def test_a_tokenizer_without_a_chat_template_still_learns_the_answer_alone(model
     assert plain.decode([label for label in example.labels if label != data.IGNORED]) == "So.<|im_end|>"
 
 
+def test_a_template_that_tells_the_date_tells_the_same_one_every_day(models_dir: Path) -> None:
+    dated = load_tokenizer(models_dir / MODEL)
+    dated.chat_template = "{{ strftime_now('%d %b %Y') }}: " + dated.chat_template
+    example = data.encode(data.Row(1, "How?", "So."), dated, 512)
+    assert dated.decode(example.input_ids).startswith("26 Jul 2024: <|im_start|>user")
+    assert dated.decode([label for label in example.labels if label != data.IGNORED]) == "So.<|im_end|>"
+
+
 def test_a_template_that_begins_an_answer_otherwise_than_it_writes_one_still_has_it_trained(
     models_dir: Path,
 ) -> None:

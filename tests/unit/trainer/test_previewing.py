@@ -16,8 +16,8 @@ from tunedeck_contracts.jobs import Status
 from tunedeck_contracts.plans import Plan
 from tunedeck_contracts.previews import JobPreview, PreviewedRow
 from tunedeck_trainer import data
-from tunedeck_trainer.loop import Points
 from tunedeck_trainer.model_loading import load_model
+from tunedeck_trainer.points import Points
 from tunedeck_trainer.preview_question import PreviewQuestion
 from tunedeck_trainer.previewing import preview, shown
 from tunedeck_trainer.recipe import build_trainer, training_arguments

@@ -17,10 +17,11 @@ from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_trainer import batch_splits, data, memory, quoting
 from tunedeck_trainer.energy import EnergyMeter
 from tunedeck_trainer.failures import RunFailed
-from tunedeck_trainer.loop import Points, TokenTrainer
+from tunedeck_trainer.loop import TokenTrainer
 from tunedeck_trainer.memory_use import MemoryUse
 from tunedeck_trainer.model_loading import prepare_model
 from tunedeck_trainer.pipe import FromChild, RunProbed, Spec, Wishes
+from tunedeck_trainer.points import Points
 from tunedeck_trainer.probing import Probe, measured
 from tunedeck_trainer.ranks import ALONE, Ranks
 from tunedeck_trainer.recipe import build_trainer, training_arguments

@@ -21,9 +21,9 @@ from tunedeck_contracts.jobs import Result
 from tunedeck_contracts.training import LossPoint
 from tunedeck_trainer import data, recipe
 from tunedeck_trainer.failures import RunFailed
-from tunedeck_trainer.loop import Points
 from tunedeck_trainer.model_loading import add_lora, check_method, load_model
 from tunedeck_trainer.pipe import FromChild, PointMade, Spec, Wishes
+from tunedeck_trainer.points import Points
 from tunedeck_trainer.recipe import fine_tune
 from tunedeck_trainer.token_loss import can_skip_questions
 from tunedeck_trainer.tokenizer_loading import load_tokenizer

@@ -77,14 +77,19 @@ class Told:
         return last.end
 
     def say(
-        self, tuned: Path | None = None, settings: Hyperparameters = LORA, job: str = "job_1", **asked: Any
+        self,
+        tuned: Path | None = None,
+        settings: Hyperparameters = LORA,
+        job: str = "job_1",
+        revision: str = "sha256:0",
+        **asked: Any,
     ) -> list[int]:
         self.messages.clear()
         self.voice.answer(
             Speak(
                 stream_id="s",
                 job_uid=job,
-                model=ResolvedModel(uid=MODEL, name="tiny", revision="sha256:0", source="folder"),
+                model=ResolvedModel(uid=MODEL, name="tiny", revision=revision, source="folder"),
                 hyperparameters=settings,
                 models_dir=self.models_dir,
                 tuned=tuned,
@@ -134,6 +139,9 @@ def test_a_model_in_four_bits_is_another_than_the_same_in_its_own(
     for settings in (LORA, LORA, QLORA, QLORA, LORA):
         told.say(settings=settings, max_new_tokens=1)
     assert loaded == ["lora", "qlora", "lora"]
+    # Other weights in the same folder are another model too.
+    told.say(revision="sha256:1", max_new_tokens=1)
+    assert loaded == ["lora", "qlora", "lora", "lora"]
 
 
 def test_an_answer_to_which_nobody_listens_is_given_up(told: Told) -> None:

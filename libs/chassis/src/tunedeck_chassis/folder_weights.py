@@ -12,7 +12,7 @@ Fingerprint = tuple[tuple[str, int, int], ...]
 
 
 class FolderWeights:
-    """Reads the disk: call it in a thread. A file is read again when its size or its time has changed."""
+    """Reads the disk: call it in a thread. A folder is read again when a file's size or time has changed."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -32,18 +32,24 @@ class FolderWeights:
                 f"The folder of model {model_id!r} has no *.safetensors weights; "
                 "other formats are not loaded. Convert it with save_pretrained()."
             )
+        try:
+            return f"sha256:{self._hash_of(files)}"
+        except PermissionError as error:
+            # safetensors writes its files for their owner alone.
+            raise Conflict(
+                f"{Path(error.filename).name} of model {model_id!r} may not be read by this service: "
+                "`chmod -R a+rX` its folder, so that the users of the services can."
+            ) from error
+        except OSError as error:
+            # A link that leads nowhere, a file that was just exchanged, a disk that fails.
+            raise Conflict(f"The weights of model {model_id!r} cannot be read: {error}") from error
+
+    def _hash_of(self, files: Sequence[Path]) -> str:
         stats = [(file, file.stat()) for file in files]
         fingerprint = tuple((str(file), stat.st_size, stat.st_mtime_ns) for file, stat in stats)
         if fingerprint not in self._hashes:
-            try:
-                self._hashes[fingerprint] = _hash(files)
-            except PermissionError as error:
-                # safetensors writes its files for their owner alone.
-                raise Conflict(
-                    f"{Path(error.filename).name} of model {model_id!r} may not be read by this service: "
-                    "`chmod -R a+rX` its folder, so that the users of the services can."
-                ) from error
-        return f"sha256:{self._hashes[fingerprint]}"
+            self._hashes[fingerprint] = _hash(files)
+        return self._hashes[fingerprint]
 
 
 def _hash(files: Sequence[Path]) -> str:

@@ -26,7 +26,7 @@ from tunedeck_contracts.jobs import (
     Wanted,
 )
 from tunedeck_contracts.message import utc_now
-from tunedeck_jobs.hyperparameter_choice import check_saving, choose, unheeded_saving
+from tunedeck_jobs.hyperparameter_choice import check_saving, choose, device_of, unheeded_saving
 from tunedeck_jobs.lifecycle import Change
 from tunedeck_jobs.record import JobRecord, KeyTaken, NewJob, Submission
 from tunedeck_jobs.relay import Relay
@@ -35,6 +35,7 @@ from tunedeck_jobs.repository.mode import ModeRepository
 from tunedeck_jobs.resolving import Resolution, Resolver
 
 NO_SEARCH = "The search over hyperparameters is not built yet: this job trains its given set once."
+FOUR_BITS = "method: 'qlora' needs a CUDA GPU; the job waits for a trainer that has one."
 RETRIED = (Status.FAILED, Status.CANCELLED)
 
 
@@ -65,6 +66,10 @@ class Creation:
         check_deadline(wanted.deadline, "deadline")
         settings, notes = choose(wanted.configuration.hyperparameters)
         check_saving(wanted.model_saving, settings)
+        device = device_of(wanted.device, settings)
+        if device is not wanted.device:
+            notes.append(FOUR_BITS)
+        wanted = wanted.model_copy(update={"device": device})
         mode = wanted.training_mode or await self._modes.get()
         found = await self._resolve(wanted.configuration.model, wanted.configuration.dataset)
         job = _new_job(wanted, settings, mode, found)

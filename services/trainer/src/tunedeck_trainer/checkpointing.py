@@ -23,6 +23,7 @@ from tunedeck_trainer.pipe import (
     FromChild,
     PointMade,
     Spec,
+    Tell,
     Wishes,
     decode,
 )
@@ -30,7 +31,7 @@ from tunedeck_trainer.ranks import ALONE, Ranks
 from tunedeck_trainer.trained_weights import check_weights, save_weights
 
 if TYPE_CHECKING:
-    from tunedeck_trainer.loop import Tell, TokenTrainer
+    from tunedeck_trainer.loop import TokenTrainer
 
 log = logging.getLogger("tunedeck")
 

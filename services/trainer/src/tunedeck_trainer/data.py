@@ -2,8 +2,10 @@
 
 import json
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,16 @@ from tunedeck_trainer.failures import RunFailed
 
 IGNORED = -100
 """The label of a token that the loss does not count (torch's own `ignore_index`)."""
+
+TOLD_DATE = date(2024, 7, 26)
+"""The date that a chat template writes which asks for today's, here and in answers.
+
+By the real one a row would have other tokens every day, and neither a resumed run nor a repeated one would
+train on what the first did. It is the one that Llama 3's own template falls back on.
+"""
+
+_ASKS_THE_DATE = re.compile(r"""strftime_now\(\s*(['"])(?P<format>.*?)\1\s*\)""")
+"""What transformers gives a template to ask by; it takes no other in its place."""
 
 _NAMED_RANGES = 100
 
@@ -172,7 +184,7 @@ def chat_texts(row: Row, tokenizer: Any) -> tuple[str, str]:
     if tokenizer.chat_template is None:
         return prompt, row.output + end
     answered = [*question, {"role": "assistant", "content": row.output}]
-    whole = tokenizer.apply_chat_template(answered, tokenize=False)
+    whole = _templated(answered, tokenizer)
     if not whole.startswith(prompt):
         return prompt, row.output + end
     answer = whole[len(prompt) :]
@@ -183,7 +195,14 @@ def prompt_text(messages: Sequence[dict[str, str]], tokenizer: Any) -> str:
     """A conversation up to where the model speaks; without a chat template, one question in a plain form."""
     if tokenizer.chat_template is None:
         return f"{messages[-1]['content']}\n"
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    return _templated(messages, tokenizer, add_generation_prompt=True)
+
+
+def _templated(messages: Sequence[dict[str, str]], tokenizer: Any, **options: bool) -> str:
+    template = _ASKS_THE_DATE.sub(
+        lambda found: json.dumps(TOLD_DATE.strftime(found["format"])), tokenizer.get_chat_template()
+    )
+    return str(tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, **options))
 
 
 def prompt_tokens(prompt: str, tokenizer: Any) -> list[int]:

@@ -8,7 +8,7 @@ import torch
 
 from tunedeck_contracts.artifacts import Environment
 
-_PACKAGES = ("torch", "transformers", "accelerate", "safetensors")
+_PACKAGES = ("tunedeck-trainer", "torch", "transformers", "tokenizers", "accelerate", "safetensors")
 _PACKAGES_OF = {"lora": ("peft",), "qlora": ("peft", "bitsandbytes"), "full": ()}
 _CPUINFO = Path("/proc/cpuinfo")
 

@@ -26,11 +26,11 @@ from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_trainer import batch_splits, data, failures, model_files, probing, quoting
 from tunedeck_trainer.estimate_question import EstimateQuestion
 from tunedeck_trainer.failures import RunFailed
-from tunedeck_trainer.loop import Points
 from tunedeck_trainer.memory_use import MemoryUse
 from tunedeck_trainer.model_config import load_config, positions
 from tunedeck_trainer.model_loading import add_lora, check_method
 from tunedeck_trainer.order import EpochOrder
+from tunedeck_trainer.points import Points
 from tunedeck_trainer.precision import compute_dtype, is_gpu, weight_dtype
 from tunedeck_trainer.quoting import Grounds, Measured, Pass
 from tunedeck_trainer.recipe import build_trainer, training_arguments

@@ -15,7 +15,7 @@ _ADAPTER_USE = """\
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-base = AutoModelForCausalLM.from_pretrained("{base}")
+base = AutoModelForCausalLM.from_pretrained("{base}"{revision})
 model = PeftModel.from_pretrained(base, "path/to/this/folder")"""
 
 _MODEL_USE = """\
@@ -25,9 +25,9 @@ model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")"""
 
 
 def model_card(
-    run: Run, result: Result, losses: Losses, merge: MergeAgreement | None, licence: str | None
+    run: Run, result: Result, losses: Losses, merge: MergeAgreement | None, licence: str | None, form: str
 ) -> str:
-    """The card with the Hub's metadata on top."""
+    """The card with the Hub's metadata on top. `form`: how a row was written for the model, as a sentence."""
     is_whole = run.hyperparameters.method == "full"
     table = "\n".join(f"| {name} | {value} |" for name, value in run.hyperparameters.model_dump().items())
     header = [
@@ -41,8 +41,9 @@ def model_card(
         header.append(f"license: {licence}")
     front = "\n".join(header)
     before, after = result.validation_loss_before, result.validation_loss_after
+    revision = f', revision="{run.model.revision}"' if run.model.source == "hub" else ""
     what = "All weights of" if is_whole else "A LoRA adapter for"
-    use = _MODEL_USE if is_whole else _ADAPTER_USE.format(base=run.model.uid)
+    use = _MODEL_USE if is_whole else _ADAPTER_USE.format(base=run.model.uid, revision=revision)
     return f"""---
 {front}
 ---
@@ -76,6 +77,8 @@ the first steps again and compares.
 {table}
 
 ## Use
+
+{form}
 
 ```python
 {use}

@@ -65,6 +65,13 @@ def _found(model: ResolvedModel, models_dir: Path, wanted: list[str]) -> Path:
             f"The model {model.uid!r} brings code of its own, which is never run, and its model_type is none "
             "of transformers': choose a model of a kind that transformers knows.",
         )
+    quantised = config.get("quantization_config")
+    if isinstance(quantised, dict) and quantised.get("quant_method") != "bitsandbytes":
+        raise RunFailed(
+            FailureCode.MODEL_NOT_FOUND,
+            f"The weights of the model {model.uid!r} are quantised by {quantised.get('quant_method')!r} "
+            "already, which cannot be trained: choose the repository that has them whole.",
+        )
     return folder
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_trainer.failures import RunFailed
+from tunedeck_trainer.failures import RunFailed, of_exception
 from tunedeck_trainer.precision import weight_dtype
 
 
@@ -75,7 +76,12 @@ def load_model(folder: Path, dtype: torch.dtype, **options: Any) -> Any:
             trust_remote_code=False,
             **options,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
+        raise RunFailed(FailureCode.MODEL_NOT_FOUND, f"The model cannot be loaded: {error}") from error
+    except RuntimeError as error:
+        # Of weights in other shapes than the configuration says; what finds no memory is another matter.
+        if of_exception(error).code is FailureCode.OUT_OF_MEMORY:
+            raise
         raise RunFailed(FailureCode.MODEL_NOT_FOUND, f"The model cannot be loaded: {error}") from error
 
 

@@ -22,5 +22,5 @@ class PinnedWeights:
         if found != model.revision:
             raise Conflict(
                 f"The weights in the folder of model {model.uid!r} were exchanged: they are {found}, and the "
-                f"job was made for {model.revision}. Put those back, or create a job for the new ones."
+                f"job was made for {model.revision}. Put those back and retry it, or create another job."
             )

@@ -5,6 +5,7 @@ The child tells over an inherited file descriptor; the parent commands over the 
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -123,6 +124,8 @@ FromChild = (
     | Finished
     | Failed
 )
+
+Tell = Callable[[FromChild], None]
 
 _FROM_CHILD: TypeAdapter[FromChild] = TypeAdapter(Annotated[FromChild, Field(discriminator="kind")])
 

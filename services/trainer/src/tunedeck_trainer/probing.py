@@ -26,9 +26,9 @@ from tunedeck_contracts.jobs import Phase
 from tunedeck_trainer import batch_splits, failures, quoting
 from tunedeck_trainer.energy import EnergyMeter
 from tunedeck_trainer.failures import Cancelled, RunFailed
-from tunedeck_trainer.loop import Tell, TokenTrainer
+from tunedeck_trainer.loop import TokenTrainer
 from tunedeck_trainer.memory_use import MemoryUse
-from tunedeck_trainer.pipe import PhaseChanged, RunProbed, Spec, Wishes
+from tunedeck_trainer.pipe import PhaseChanged, RunProbed, Spec, Tell, Wishes
 from tunedeck_trainer.quoting import Grounds, Measured, Pass
 
 log = logging.getLogger("tunedeck")

@@ -21,11 +21,12 @@ from tunedeck_trainer.checkpointing import Checkpoints, History
 from tunedeck_trainer.energy import EnergyMeter
 from tunedeck_trainer.environment import environment
 from tunedeck_trainer.failures import Cancelled, Paused
-from tunedeck_trainer.loop import Points, Tell, TokenTrainer
+from tunedeck_trainer.loop import TokenTrainer
 from tunedeck_trainer.memory_use import MemoryUse
 from tunedeck_trainer.model_config import load_config, positions
 from tunedeck_trainer.model_loading import check_method, prepare_model
-from tunedeck_trainer.pipe import TUNED_FOLDER, PhaseChanged, Resumed, Spec, Wishes
+from tunedeck_trainer.pipe import TUNED_FOLDER, PhaseChanged, Resumed, Spec, Tell, Wishes
+from tunedeck_trainer.points import Points
 from tunedeck_trainer.precision import compute_dtype, is_gpu
 from tunedeck_trainer.probing import Probe, compute_activations_again
 from tunedeck_trainer.ranks import ALONE, Ranks
@@ -33,6 +34,7 @@ from tunedeck_trainer.stop_after import StopAfter
 from tunedeck_trainer.tokenizer_loading import load_tokenizer
 from tunedeck_trainer.training_record import LOG, read_points
 from tunedeck_trainer.tuned_files import Trained, save_record, save_tuned
+from tunedeck_trainer.weight_sizes import check_room
 
 log = logging.getLogger("tunedeck")
 
@@ -79,6 +81,8 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
     for warning in prepared.warnings:
         log.warning(warning)
     _stop_if(wishes, ranks)
+    memory, energy = MemoryUse(on_gpu, ranks.count), EnergyMeter(*(spec.devices or [spec.device]))
+    check_room(model_folder, settings, compute, memory.free)
     model = prepare_model(model_folder, settings, compute)
     _stop_if(wishes, ranks)
     log.info(
@@ -101,7 +105,6 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
             model, tokenizer, prepared, arguments, points, wishes.cancelled, checkpoints, ranks
         )
 
-    memory, energy = MemoryUse(on_gpu, ranks.count), EnergyMeter(*(spec.devices or [spec.device]))
     trainer = Probe(trainer_of, memory, energy, wishes).fitted(spec, tell, lambda: points.seconds)
     _stop_if(wishes, ranks)
     memory.forget_peak()

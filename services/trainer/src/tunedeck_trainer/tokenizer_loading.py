@@ -13,7 +13,7 @@ def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a model folder, with a token for padding."""
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise RunFailed(
             FailureCode.MODEL_NOT_FOUND, f"The model's tokenizer cannot be loaded: {error}"
         ) from error

@@ -13,7 +13,7 @@ from tunedeck_contracts.jobs import Result
 from tunedeck_contracts.message import utc_now
 from tunedeck_contracts.runs import Run
 from tunedeck_contracts.training import LossPoint
-from tunedeck_trainer import training_record
+from tunedeck_trainer import data, training_record
 from tunedeck_trainer.data import Example
 from tunedeck_trainer.file_hashes import described, files_of
 from tunedeck_trainer.merging import MERGED_FOLDER, save_merged
@@ -64,7 +64,8 @@ def save_tuned(
     merge = None
     if run.model_saving.save_merged and not is_whole:
         merge = save_merged(model, tokenizer, held_out, folder / MERGED_FOLDER, between)
-    card = model_card(run, trained.result, trained.losses, merge, licence_of(base_folder))
+    licence, form = licence_of(base_folder), data.form(tokenizer)
+    card = model_card(run, trained.result, trained.losses, merge, licence, form)
     (folder / CARD).write_text(card, encoding="utf-8")
     save_record(folder, trained, merge)
 

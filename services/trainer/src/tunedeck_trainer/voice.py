@@ -2,8 +2,6 @@
 
 import contextlib
 import copy
-import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +27,7 @@ from tunedeck_trainer.precision import compute_dtype
 from tunedeck_trainer.speech_pipe import Began, Ended, NoRoom, Said, Speak
 from tunedeck_trainer.text_pieces import TextPieces
 from tunedeck_trainer.tokenizer_loading import load_tokenizer
+from tunedeck_trainer.weight_sizes import weight_bytes
 
 Tell = Callable[[Message], None]
 
@@ -42,6 +41,8 @@ _NO_LENGTH = 10**9
 @dataclass
 class _Loaded:
     folder: Path
+    revision: str | None
+    """None of a whole model that a job has made: its folder is the job's own."""
     precision: str
     has_four_bits: bool
     model: Any
@@ -119,12 +120,14 @@ class Voice:
         folder = asked.tuned if is_whole else None
         if folder is None:
             folder = model_files.locate(asked.model, asked.models_dir)
-        wanted = (folder, settings.precision, settings.method == "qlora")
+        revision = None if is_whole else asked.model.revision
+        wanted = (folder, revision, settings.precision, settings.method == "qlora")
         kept = self._loaded
-        if kept is None or (kept.folder, kept.precision, kept.has_four_bits) != wanted:
+        if kept is None or (kept.folder, kept.revision, kept.precision, kept.has_four_bits) != wanted:
             self.forget()
             compute = _compute(settings, self._on_gpu)
-            needed = int(_numbers(folder) * compute.itemsize * _BESIDE_WEIGHTS)
+            in_four_bits = self._on_gpu and settings.method == "qlora"
+            needed = int(weight_bytes(folder, compute, in_four_bits=in_four_bits) * _BESIDE_WEIGHTS)
             if needed > (free := self._free()):
                 self._tell(NoRoom(stream_id=asked.stream_id, needed_bytes=needed, free_bytes=free))
                 return None
@@ -257,13 +260,3 @@ def _compute(settings: Hyperparameters, on_gpu: bool) -> torch.dtype:
 def _length(loaded: _Loaded) -> int:
     """Tokens that the model reads, question and answer together."""
     return positions(loaded.model.config) or int(min(loaded.tokenizer.model_max_length, _NO_LENGTH))
-
-
-def _numbers(folder: Path) -> int:
-    """How many numbers the weights of a model folder have, by the headers of its safetensors."""
-    count = 0
-    for file in folder.glob("*.safetensors"):
-        with file.open("rb") as opened:
-            header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-        count += sum(math.prod(one["shape"]) for name, one in header.items() if name != "__metadata__")
-    return count
