@@ -1,5 +1,6 @@
 """What a job would take: by two layers of its model, for all of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_a_quote_without_the_weights(tmp_path: Path, gpt2_dir: Path) -> None:
             (config / file.name).write_bytes(file.read_bytes())
     asked = question(tmp_path, tmp_path / "models", GPT2, batch_size=4, max_steps=6, max_length=64)
     quote = estimating.estimate(asked)
-    assert quote.device == "cpu"
+    assert quote.device == "cpu" and quote.fits
     for figure in (quote.seconds, quote.peak_memory_bytes, quote.tokens):
         assert 0 < figure.low <= figure.expected <= figure.high
     assert 10_000_000 < quote.peak_memory_bytes.expected < quote.available_memory_bytes
@@ -100,6 +101,31 @@ def test_batches_that_do_not_fit_are_quoted_as_they_would_be_split(
     assert tried == [(8, 1, False), (4, 2, False), (2, 4, False), (2, 4, False)]
     assert "split into 4 micro-batches of 2 for each step" in quote.basis and "split" not in whole.basis
     assert quote.tokens == whole.tokens, "the same rows a step"
+
+
+@pytest.mark.parametrize(("gibibytes", "split"), [(3, (2, 4, False)), (0.5, (1, 8, True))])
+def test_what_would_not_fit_by_what_two_layers_take_is_split_too_and_told_where_that_is_not_enough(
+    tmp_path: Path,
+    gpt2_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    gibibytes: float,
+    split: tuple[int, int, bool],
+) -> None:
+    tried: list[tuple[int, int, bool]] = []
+    really = probing.measured
+
+    def measured(trainer: TokenTrainer, memory: MemoryUse) -> Measured:
+        size, steps = trainer.args.train_batch_size, trainer.args.gradient_accumulation_steps
+        tried.append((size, steps, trainer.model.is_activation_checkpointing))
+        # Of each row a GiB.
+        peak = int((size if not tried[-1][2] else 0.9) * 2**30)
+        return replace(really(trainer, memory), peak=peak, available=int(gibibytes * 2**30))
+
+    monkeypatch.setattr(probing, "measured", measured)
+    quote = estimating.estimate(question(tmp_path, gpt2_dir, GPT2, batch_size=8, max_steps=2))
+    assert tried[-1] == split
+    assert quote.fits is (gibibytes == 3)
+    assert ("does not fit into what is free here now" in quote.basis) is not quote.fits
 
 
 def test_what_fits_in_no_split_is_a_failure_of_the_job_that_says_what_to_change(

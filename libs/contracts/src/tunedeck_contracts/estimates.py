@@ -31,6 +31,11 @@ class Estimate(CamelMessage):
         description="What the training process may have of it. Where the peak is above, the probe splits the "
         "batches further."
     )
+    fits: bool | None = Field(
+        default=None,
+        description="Whether the expected peak is within what is available, with the batches split as the "
+        "basis says; null where that is not known (qlora, before it is probed).",
+    )
     basis: str = Field(description="Where the figures and their bounds come from, in a sentence or two.")
 
 

@@ -3,7 +3,7 @@
 The first layers of the model, with weights at random, are trained for a step on the job's own rows by the
 code of a run, once one of them and once two. What the second adds is what each further layer adds, in time
 and in memory; the layers are many and alike. The weights themselves are not needed. Where two layers do not
-fit, the batches are split as the probe of a run splits them.
+fit, or all would not by what two take, the batches are split as the probe of a run splits them.
 """
 
 import gc
@@ -47,6 +47,11 @@ _GROUNDS = Grounds(
     memory=(0.7, 1.4),
 )
 
+_ADVICE = (
+    "Lower max_length, choose a smaller model, or lora in place of full; if something trains here now, ask "
+    "again when it is over."
+)
+
 
 def estimate(question: EstimateQuestion) -> Estimate:
     """The quote of a job with this plan, by this device.
@@ -72,43 +77,63 @@ def estimate(question: EstimateQuestion) -> Estimate:
     order = EpochOrder(lengths, rows_a_step, settings.seed)
     measure = partial(_measured, config, tokenizer, prepared, settings, on_gpu)
     asked = batch_splits.as_asked(settings)
-    found, split = _fitted(measure, asked, MemoryUse(on_gpu))
+    # How small 4 bits make the layers is not measured: they are here in 16.
+    is_comparable = settings.method != "qlora"
+    found, split = _fitted(measure, asked, MemoryUse(on_gpu), is_comparable)
     of_each = batch_splits.applied(split, settings)
     work = quoting.work_of(
         of_each.model_copy(update={"batch_size": of_each.batch_size * question.processes}),
         [lengths[index] for index in order],
         [len(one.input_ids) for one in prepared.validation],
     ).shared_among(question.processes)
-    grounds = _GROUNDS
+    quoted = quoting.quoted(question.device, found, work, _grounds(found, split, asked), elapsed)
+    return quoted if is_comparable else quoted.model_copy(update={"fits": None})
+
+
+def _grounds(found: Measured, split: BatchSplit, asked: BatchSplit) -> Grounds:
+    """With what was done that it fits, and whether that was enough."""
+    told = [_GROUNDS.sentence]
     if split != asked:
-        grounds = replace(grounds, sentence=f"{grounds.sentence} {_told(split)}")
-    return quoting.quoted(question.device, found, work, grounds, elapsed)
+        told.append(_told(split))
+    if found.peak > found.available:
+        told.append(f"By these figures it does not fit into what is free here now. {_ADVICE}")
+    return replace(_GROUNDS, sentence=" ".join(told))
 
 
 def _fitted(
-    measure: Callable[[BatchSplit], Measured], asked: BatchSplit, memory: MemoryUse
+    measure: Callable[[BatchSplit], Measured], asked: BatchSplit, memory: MemoryUse, is_comparable: bool
 ) -> tuple[Measured, BatchSplit]:
-    """The first split that fits, and what was measured with it."""
-    split: BatchSplit | None = asked
-    reason = ""
-    while split is not None:
-        try:
-            return measure(split), split
-        except (MemoryError, RuntimeError) as error:
-            if failures.of_exception(error).code is not FailureCode.OUT_OF_MEMORY:
-                raise
-            # The exception's frames hold what did not fit: only its words are kept.
-            reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        split = batch_splits.smaller(split, reason)
+    """The first split that fits, or the smallest, and what was measured with it."""
+    split = asked
+    while True:
+        found, reason = _tried(measure, split)
+        if found is not None and (found.peak <= found.available or not is_comparable):
+            return found, split
+        smaller = batch_splits.smaller(split, reason)
+        if smaller is None:
+            break
+        split = smaller
         gc.collect()
         memory.release()
+    if found is not None:
+        return found, split
     # Tried in every way: to ask again alone helps nobody, as it may when there is no memory just now.
     raise RunFailed(
         FailureCode.BAD_SETTINGS,
         "The job does not fit into this trainer's free memory: not even the longest row alone with two "
-        f"layers of the model ({reason}). Lower max_length, choose a smaller model, or lora in place of "
-        "full; if something trains here now, ask again when it is over.",
+        f"layers of the model ({reason}). {_ADVICE}",
     )
+
+
+def _tried(measure: Callable[[BatchSplit], Measured], split: BatchSplit) -> tuple[Measured | None, str]:
+    """What was measured, and why it does not fit if it does not."""
+    try:
+        return measure(split), "By two of its layers, all would take more memory than there is."
+    except (MemoryError, RuntimeError) as error:
+        if failures.of_exception(error).code is not FailureCode.OUT_OF_MEMORY:
+            raise
+        # The exception's frames hold what did not fit: only its words are kept.
+        return None, next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _told(split: BatchSplit) -> str:

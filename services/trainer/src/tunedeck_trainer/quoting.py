@@ -104,6 +104,7 @@ def quoted(device: str, found: Measured, work: Work, grounds: Grounds, elapsed: 
         tokens=Range(low=work.read_tokens * shortest, expected=work.read_tokens, high=work.read_tokens),
         energy_watt_hours=_around(watt_hours, _POWER) if watt_hours is not None else None,
         available_memory_bytes=found.available,
+        fits=found.peak <= found.available,
         basis=grounds.sentence,
     )
 
