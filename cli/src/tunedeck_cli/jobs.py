@@ -16,7 +16,11 @@ app = typer.Typer(no_args_is_help=True, help="The jobs of the installation of TU
 Uid = Annotated[str, typer.Argument(help="The job's uid; `tunedeck jobs list` shows it.")]
 Job = dict[str, Any]
 
-_FIGURES = (("seconds", "seconds", 1.0), ("memory (MiB)", "peakMemoryBytes", 2.0**20))
+_FIGURES = (
+    ("seconds", "seconds", 1.0),
+    ("memory (MiB)", "peakMemoryBytes", 2.0**20),
+    ("energy (Wh)", "energyWattHours", 1.0),
+)
 """Of an estimate: what a person reads, its key, and how much of it is one."""
 
 
@@ -114,6 +118,8 @@ def _show_estimate(job: Job) -> None:
     if predicted or actual:
         shown = table("", "predicted", "actual")
         for name, key, unit in _FIGURES:
+            if predicted.get(key) is None and actual.get(key) is None:
+                continue
             shown.add_row(name, _range(predicted.get(key), unit), _figure(actual.get(key), unit))
         console.print(shown)
     if job.get("batchSplit"):

@@ -50,7 +50,7 @@ ESTIMATE = {
         "seconds": {"low": 8.0, "expected": 10.0, "high": 15.0},
         "peakMemoryBytes": {"low": GIB, "expected": 2 * GIB, "high": 3 * GIB},
     },
-    "actual": {"seconds": 12.25, "peakMemoryBytes": 2.5 * GIB},
+    "actual": {"seconds": 12.25, "peakMemoryBytes": 2.5 * GIB, "energyWattHours": 0.75},
 }
 SPLIT = {"microBatchSize": 2, "gradientAccumulationSteps": 4, "reason": "A micro-batch of 8 did not fit."}
 FAILURE = {"code": "crash", "detail": "The training process died.", "hint": "Look."}
@@ -162,10 +162,11 @@ def test_watching_ends_with_the_job_and_says_by_its_status_how(tunedeck: Callabl
 
 def test_watching_ends_with_what_was_predicted_and_what_it_took(tunedeck: Callable[..., Ended]) -> None:
     shown = tunedeck("jobs", "watch", "job_1").out.splitlines()
-    assert [line.split() for line in shown[-4:-1]] == [
+    assert [line.split() for line in shown[-5:-1]] == [
         ["predicted", "actual"],
         ["seconds", "10.0", "(8.0", "to", "15.0)", "12.2"],
         ["memory", "(MiB)", "2048.0", "(1024.0", "to", "3072.0)", "2560.0"],
+        ["energy", "(Wh)", "-", "0.8"],
     ]
     assert shown[-1] == "Batches: 4 x 2 rows a step. A micro-batch of 8 did not fit."
     unprobed = tunedeck("jobs", "watch", "job_2").out

@@ -43,7 +43,9 @@ def test_a_quote_without_the_weights(tmp_path: Path, gpt2_dir: Path) -> None:
     asked = question(tmp_path, tmp_path / "models", GPT2, batch_size=4, max_steps=6, max_length=64)
     quote = estimating.estimate(asked)
     assert quote.device == "cpu" and quote.fits
-    for figure in (quote.seconds, quote.peak_memory_bytes, quote.tokens):
+    assert quote.step_seconds is not None
+    assert 6 * quote.step_seconds.expected < quote.seconds.expected
+    for figure in (quote.seconds, quote.step_seconds, quote.peak_memory_bytes, quote.tokens):
         assert 0 < figure.low <= figure.expected <= figure.high
     assert 10_000_000 < quote.peak_memory_bytes.expected < quote.available_memory_bytes
     read = quote.tokens.expected

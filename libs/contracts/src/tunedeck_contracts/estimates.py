@@ -20,6 +20,9 @@ class Estimate(CamelMessage):
     seconds: Range = Field(
         description="From the start of the preparation to the end of the last step, as `result.seconds`."
     )
+    step_seconds: Range | None = Field(
+        default=None, description="Of one optimizer step, without evaluations; null in estimates of before."
+    )
     peak_memory_bytes: Range = Field(
         description="Of the training process on a CPU (resident), of the GPU (reserved) on a GPU."
     )

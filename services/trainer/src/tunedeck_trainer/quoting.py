@@ -100,6 +100,11 @@ def quoted(device: str, found: Measured, work: Work, grounds: Grounds, elapsed: 
             expected=elapsed + expected,
             high=elapsed + high * _seconds(found, work, max(paces)),
         ),
+        step_seconds=Range(
+            low=low * _step_seconds(found, work, min(paces)),
+            expected=_step_seconds(found, work, found.middle.pace),
+            high=high * _step_seconds(found, work, max(paces)),
+        ),
         peak_memory_bytes=_around(found.peak, grounds.memory),
         tokens=Range(low=work.read_tokens * shortest, expected=work.read_tokens, high=work.read_tokens),
         energy_watt_hours=_around(watt_hours, _POWER) if watt_hours is not None else None,
@@ -112,12 +117,13 @@ def quoted(device: str, found: Measured, work: Work, grounds: Grounds, elapsed: 
 def _seconds(found: Measured, work: Work, pace: float) -> float:
     usual = found.middle
     evaluating = pace * usual.forward / (usual.forward + usual.backward)
-    optimizer = min(usual.optimizer, found.longest.optimizer)
-    return (
-        work.padded_tokens * pace
-        + work.steps * optimizer
-        + work.evaluations * work.padded_validation_tokens * evaluating
-    )
+    evaluations = work.evaluations * work.padded_validation_tokens * evaluating
+    return work.steps * _step_seconds(found, work, pace) + evaluations
+
+
+def _step_seconds(found: Measured, work: Work, pace: float) -> float:
+    optimizer = min(found.middle.optimizer, found.longest.optimizer)
+    return work.padded_tokens / work.steps * pace + optimizer
 
 
 def _around(expected: float, bounds: tuple[float, float]) -> Range:
