@@ -9,6 +9,7 @@ from pymongo.errors import AutoReconnect
 
 from tests.support.jobs_service import Service, report
 from tunedeck_contracts.errors import Conflict, InternalError, NotFound
+from tunedeck_contracts.estimates import BatchSplit
 from tunedeck_contracts.job_lists import ListJobs
 from tunedeck_contracts.jobs import Device
 from tunedeck_contracts.message import Message
@@ -148,8 +149,14 @@ async def test_a_deleted_job_takes_no_change(service: Service, ended: Outcome | 
     uid = await service.ended(ended) if ended else (await service.create(start=False)).job_uid
     record = await service.repository.get(uid)
     assert record is not None
-    every_device = frozenset(Device)
-    facts = Facts(record.fence, every_device, most_lost=1, resume_iteration=-1, rev=record.job.rev + 1)
+    facts = Facts(
+        record.fence,
+        frozenset(Device),
+        most_lost=1,
+        resume_iteration=-1,
+        split=BatchSplit(micro_batch_size=1, gradient_accumulation_steps=8),
+        rev=record.job.rev + 1,
+    )
     await service.deletion.delete(uid)
     for change in Change:
         assert await service.repository.apply(uid, change, facts) is None, change

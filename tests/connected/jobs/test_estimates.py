@@ -26,8 +26,14 @@ async def test_a_split_is_an_event_of_the_job_once_and_every_later_attempt_has_i
         run = (await service.queue.claim(claim())).run
         assert run is not None and run.probed == found
         fence = run.fence
-    await service.beat(uid, fence, probed=probed(micro_batch_size=1))
-    assert (await service.jobs.get(uid)).batch_split == found.split, "an attempt does not search again"
+    await service.beat(uid, fence, probed=probed(micro_batch_size=4))
+    assert (await service.jobs.get(uid)).batch_split == found.split
+    # Where there is less memory, an attempt splits them further.
+    finer = probed(micro_batch_size=1)
+    for _ in range(2):
+        await service.beat(uid, fence, probed=finer)
+    assert (await service.jobs.get(uid)).batch_split == finer.split
+    assert (await types_of(service, uid)).count("adjusted") == 2
 
 
 async def test_what_fits_as_it_was_asked_for_is_no_event(service: Service) -> None:

@@ -5,11 +5,13 @@ from datetime import timedelta
 from typing import Any
 
 from tests.support.jobs_service import Service
+from tunedeck_contracts.estimates import BatchSplit
 from tunedeck_contracts.jobs import Device, Status
 from tunedeck_contracts.message import utc_now
 from tunedeck_jobs.lifecycle import RULES, Change, Facts, Guard, Reached, allowed
 
-FACTS = Facts(fence=4, devices=frozenset({Device.CPU}), most_lost=3, resume_iteration=10, rev=7)
+SPLIT = BatchSplit(micro_batch_size=2, gradient_accumulation_steps=4)
+FACTS = Facts(4, frozenset({Device.CPU}), most_lost=3, resume_iteration=10, split=SPLIT, rev=7)
 DAY = timedelta(days=1)
 STORED: dict[str, Any] = {
     "fence": 4,
@@ -36,7 +38,7 @@ HOLDS: dict[Guard, dict[str, Any]] = {
     Guard.ATTEMPTS_LEFT: {"lost": 1},
     Guard.NO_ATTEMPT_LEFT: {"lost": 2},
     Guard.EARLIER: {"resume_step": 11},
-    Guard.AS_ASKED: {"batch_split": None},
+    Guard.COARSER: {"batch_split": {"micro_batch_size": 4, "gradient_accumulation_steps": 2}},
     Guard.UNCHANGED: {"rev": 7},
 }
 BREAKS: dict[Guard, dict[str, Any]] = {
@@ -53,7 +55,7 @@ BREAKS: dict[Guard, dict[str, Any]] = {
     Guard.ATTEMPTS_LEFT: {"lost": 2},
     Guard.NO_ATTEMPT_LEFT: {"lost": 1},
     Guard.EARLIER: {"resume_step": 10},
-    Guard.AS_ASKED: {"batch_split": {"micro_batch_size": 4, "gradient_accumulation_steps": 2}},
+    Guard.COARSER: {"batch_split": {"micro_batch_size": 2, "gradient_accumulation_steps": 4}},
     Guard.UNCHANGED: {"rev": 8},
 }
 

@@ -90,6 +90,7 @@ def test_a_guard_refuses_to_go_without_its_fact() -> None:
         Guard.ATTEMPTS_LEFT,
         Guard.NO_ATTEMPT_LEFT,
         Guard.EARLIER,
+        Guard.COARSER,
         Guard.UNCHANGED,
     }
     for change, guard in itertools.product([Change.RESCHEDULE], Guard):

@@ -12,7 +12,7 @@ import torch
 from tests.unit.trainer.child_runs import MODEL, a_run, write_rows
 from tests.unit.trainer.probe_runs import Ran, ran
 from tests.unit.trainer.resume_runs import GPT2
-from tunedeck_contracts.estimates import BatchSplit, Probed
+from tunedeck_contracts.estimates import BatchSplit, Probed, Range
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_trainer import batch_splits, data, memory, quoting
 from tunedeck_trainer.energy import EnergyMeter
@@ -120,6 +120,20 @@ def test_a_later_attempt_takes_the_split_and_does_not_search(
     assert later.result is not None and unsplit.result is not None
     assert later.result.peak_memory_bytes is not None and unsplit.result.peak_memory_bytes is not None
     assert later.result.peak_memory_bytes < unsplit.result.peak_memory_bytes
+
+
+def test_a_later_attempt_with_less_memory_than_was_needed_tries_that_again(
+    tmp_path: Path, models_dir: Path, unsplit: Ran
+) -> None:
+    assert unsplit.probed is not None
+    too_much = Range(low=2**60, expected=2**60, high=2**60)
+    predicted = unsplit.probed.predicted.model_copy(update={"peak_memory_bytes": too_much})
+    split = BatchSplit(micro_batch_size=8, gradient_accumulation_steps=2)
+    later = ran(tmp_path / "later", models_dir, SETTINGS, known=Probed(predicted=predicted, split=split))
+    assert later.phases.count("probing") == 1
+    assert later.probed is not None and later.probed.split == split, "it begins with the known one"
+    assert later.probed.predicted.fits
+    assert later.losses == pytest.approx(unsplit.losses, abs=1e-5)
 
 
 def test_a_run_with_a_probe_is_bit_for_bit_the_one_without(tmp_path: Path, gpt2_dir: Path) -> None:

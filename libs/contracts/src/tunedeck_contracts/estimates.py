@@ -69,6 +69,12 @@ class BatchSplit(CamelMessage):
     )
     reason: str = Field(default="", max_length=500, description="Why it is not as it was asked for.")
 
+    def is_finer_than(self, other: "BatchSplit") -> bool:
+        """Whether it takes less memory than another split of the same rows."""
+        if self.micro_batch_size != other.micro_batch_size:
+            return self.micro_batch_size < other.micro_batch_size
+        return self.gradient_checkpointing and not other.gradient_checkpointing
+
 
 class Probed(CamelMessage):
     """What the probe of a run found: what it will take, and the split where it had to be changed."""

@@ -8,6 +8,7 @@ sets what follows in one write; no other code changes a state.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tunedeck_contracts.estimates import BatchSplit
 from tunedeck_contracts.events import JobEventType
 from tunedeck_contracts.jobs import CURRENT, PAST, Device, Status
 
@@ -62,7 +63,7 @@ class Guard(StrEnum):
     ATTEMPTS_LEFT = "it may be lost once more before a newer checkpoint"
     NO_ATTEMPT_LEFT = "it was lost as often as it may be without a newer checkpoint"
     EARLIER = "the run goes on from an earlier checkpoint than its start has told"
-    AS_ASKED = "its batches are split as they were asked for"
+    COARSER = "its batches are split as they were asked for, or less finely than the run's"
     UNCHANGED = "nothing has happened since it was read"
 
 
@@ -101,7 +102,7 @@ RULES: dict[Change, Rule] = {
     Change.QUEUE: _rule({_CREATED}, _QUEUED, _PERSON, _E.QUEUED, _G.IN_TIME),
     Change.CLAIM: _rule({_QUEUED}, _RUNNING, _TRAINER, _E.STARTED, _G.DEVICE, _G.IN_TIME, _G.RESTED),
     Change.FALL_BACK: _rule({_RUNNING}, _SAME, _TRAINER, _E.FELL_BACK, _G.FENCE, _G.EARLIER),
-    Change.ADJUST: _rule({_RUNNING}, _SAME, _TRAINER, _E.ADJUSTED, _G.FENCE, _G.AS_ASKED),
+    Change.ADJUST: _rule({_RUNNING}, _SAME, _TRAINER, _E.ADJUSTED, _G.FENCE, _G.COARSER),
     Change.CHECKPOINT: _rule({_RUNNING}, _SAME, _TRAINER, _E.CHECKPOINTED, _G.FENCE, _G.UNCHANGED),
     Change.WANT_PAUSE: _rule({_RUNNING}, _SAME, _PERSON, _E.PAUSE_REQUESTED, _G.WANTS_RUN),
     Change.WITHDRAW_PAUSE: _rule({_RUNNING}, _SAME, _PERSON, _E.PAUSE_WITHDRAWN, _G.WANTS_PAUSE),
@@ -130,6 +131,7 @@ class Facts:
     devices: frozenset[Device] | None = None
     most_lost: int | None = None
     resume_iteration: int | None = None
+    split: BatchSplit | None = None
     rev: int | None = None
 
 

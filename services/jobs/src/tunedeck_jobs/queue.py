@@ -127,10 +127,13 @@ class Queue:
         self._relay.kick()
 
     async def _adjust(self, record: JobRecord, fence: int, probed: Probed | None) -> None:
-        """Keep, once, that the batches did not fit as they were asked for."""
-        if probed is None or probed.split is None or record.job.batch_split is not None:
+        """Keep that the batches did not fit as asked for, or as an earlier attempt had split them."""
+        if probed is None or probed.split is None:
             return
-        facts = Facts(fence=fence)
+        known = record.job.batch_split
+        if known is not None and not probed.split.is_finer_than(known):
+            return
+        facts = Facts(fence=fence, split=probed.split)
         await self._repository.apply(record.job.uid, Change.ADJUST, facts, set_fields=adjusted(probed))
         self._relay.kick()
 

@@ -68,6 +68,7 @@ class Probe:
     def fitted(self, spec: Spec, tell: Tell, elapsed: Callable[[], float]) -> TokenTrainer:
         """The trainer of the split that an earlier attempt of the job has found, or of the first that fits.
 
+        What an earlier attempt has found is tried again where there is less memory than it said is needed.
         What is found here is told. `elapsed`: seconds of the run so far.
 
         Raises:
@@ -76,15 +77,14 @@ class Probe:
         """
         asked = batch_splits.as_asked(spec.run.hyperparameters)
         known = spec.run.probed
-        if known is not None:
-            return self._trainer_of(known.split or asked)
+        split = asked if known is None else known.split or asked
+        trainer = self._trainer_of(split)
+        if known is not None and trainer.ranks.all_agree(self._has_room(known.predicted, spec.device)):
+            return trainer
         tell(PhaseChanged(phase=Phase.PROBING))
-        split: BatchSplit | None = asked
-        reason = ""
-        while split is not None:
+        while True:
             if self._wishes.cancelled.is_set():
                 raise Cancelled
-            trainer = self._trainer_of(split)
             found, reason = self._tried(trainer)
             if not trainer.ranks.all_agree(found is not None):
                 found, reason = None, reason or "In another process of this run there was no memory left."
@@ -95,15 +95,23 @@ class Probe:
                 return trainer
             reason = f"{_words(split)} did not fit: {reason}"
             log.warning(reason)
-            split = batch_splits.smaller(split, reason)
             del trainer
             gc.collect()
             self._memory.release()
+            smaller = batch_splits.smaller(split, reason)
+            if smaller is None:
+                break
+            split = smaller
+            trainer = self._trainer_of(split)
         raise RunFailed(
             FailureCode.OUT_OF_MEMORY,
             f"Not even the longest row alone fits. {reason} Lower max_length, choose a smaller model, or "
             "lora in place of full.",
         )
+
+    def _has_room(self, predicted: Estimate, device: str) -> bool:
+        is_alike = predicted.device.split(":")[0] == device.split(":")[0]
+        return is_alike and predicted.peak_memory_bytes.expected <= self._memory.available
 
     def _tried(self, trainer: TokenTrainer) -> tuple[Measured | None, str]:
         """What was measured, or why it does not fit."""

@@ -72,6 +72,15 @@ def _earlier(facts: Facts) -> Document:
     return {"resume_step": {"$gt": _given(facts.resume_iteration, Guard.EARLIER)}}
 
 
+def _coarser(facts: Facts) -> Document:
+    split = _given(facts.split, Guard.COARSER)
+    size, again = "batch_split.micro_batch_size", "batch_split.gradient_checkpointing"
+    coarser: list[Document] = [{"batch_split": None}, {size: {"$gt": split.micro_batch_size}}]
+    if split.gradient_checkpointing:
+        coarser.append({size: split.micro_batch_size, again: False})
+    return {"$or": coarser}
+
+
 def _unchanged(facts: Facts) -> Document:
     return {"rev": _given(facts.rev, Guard.UNCHANGED)}
 
@@ -90,6 +99,6 @@ _CONDITIONS: dict[Guard, Callable[[Facts], Document]] = {
     Guard.ATTEMPTS_LEFT: _attempts_left,
     Guard.NO_ATTEMPT_LEFT: _no_attempt_left,
     Guard.EARLIER: _earlier,
-    Guard.AS_ASKED: lambda _: {"batch_split": None},
+    Guard.COARSER: _coarser,
     Guard.UNCHANGED: _unchanged,
 }
