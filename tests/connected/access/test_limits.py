@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 import websockets
+from pymongo.errors import AutoReconnect
 
 from tests.connected.access.conftest import NO_POINTS, StartGateway, bearer
 from tests.support.answering import answering
@@ -67,6 +68,32 @@ async def test_without_mongodb_a_gateway_counts_alone(
     mongod.stop()
     monkeypatch.setattr(limits, "_COUNT_SECONDS", 1)
     assert await statuses(gateway.main, 3, "/api/nothing", timeout=30) == {404: 2, 429: 1}
+
+
+async def test_nobody_waits_to_be_counted_by_a_mongodb_that_is_known_to_be_away(
+    start: StartGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "_ALONE_SECONDS", 0)
+    mongod = MongoServer(tmp_path)
+    mongod.start()
+    gateway = await start(mongo_url=mongod.url, auth="off", limits="on", request_limit="1000/hour")
+    assert (await gateway.main.get("/api/nothing")).status_code == 404
+    mongod.stop()
+    asked = []
+
+    async def hit(*_: object) -> bool:
+        asked.append(True)
+        raise AutoReconnect("It is away.")
+
+    async def is_known() -> bool:
+        asked.clear()
+        await gateway.main.get("/api/nothing", timeout=30)
+        return not asked
+
+    monkeypatch.setattr(limits.Counters, "incr", hit)
+    async with asyncio.timeout(30):
+        while not await is_known():
+            await asyncio.sleep(0.1)
 
 
 async def test_each_key_has_its_own_count(start: StartGateway) -> None:

@@ -83,11 +83,11 @@ def create_app(settings: GatewaySettings, monitor_port: int) -> PortSwitch:
         Bus(broker),
         BlobStore(client[BLOBS_DATABASE]),
         partial(mongo.problem, client),
-        Keys(KeyRepository(client, settings.gateway_database), settings.key_cache_seconds),
+        Keys(KeyRepository(client, settings.gateway_database), settings.key_cache_seconds, presence),
         Tickets(stored_tickets),
         DiskGuard(client[settings.gateway_database], settings.least_free_bytes),
     )
-    limits = Limits(client, settings) if is_on(settings.limits, settings) else None
+    limits = Limits(client, settings, presence) if is_on(settings.limits, settings) else None
 
     async def prepare() -> None:
         await gateway.blobs.prepare()

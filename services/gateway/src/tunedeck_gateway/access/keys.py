@@ -16,6 +16,7 @@ from typing import Protocol
 import pymongo
 from pymongo.errors import PyMongoError
 
+from tunedeck_chassis.presence import Presence
 from tunedeck_contracts.errors import Forbidden, NotFound, Unauthorized, Unavailable
 from tunedeck_contracts.message import utc_now
 
@@ -91,8 +92,9 @@ def make_key(name: str, scope: Scope, expires_at: datetime | None) -> tuple[ApiK
 class Keys:
     """Authenticates requests. A looked-up key is believed for `cache_seconds`; a revocation takes as long."""
 
-    def __init__(self, stored: StoredKeys, cache_seconds: float) -> None:
+    def __init__(self, stored: StoredKeys, cache_seconds: float, database: Presence | None = None) -> None:
         self._stored = stored
+        self._database = database or Presence()
         self._cache_seconds = cache_seconds
         self._cache: dict[str, _Looked] = {}
         # Apart, so that made-up ids push no key out.
@@ -154,7 +156,7 @@ class Keys:
     async def _known(self, key_id: str) -> ApiKey | None:
         now = time.monotonic()
         cached = self._cache.get(key_id)
-        if cached is not None and now < cached.believed_until:
+        if cached is not None and (now < cached.believed_until or self._must_believe(cached)):
             return cached.key
         if now < self._unknown.get(key_id, now):
             return None
@@ -162,12 +164,16 @@ class Keys:
             with pymongo.timeout(_FIRST_LOOK_SECONDS if cached is None else _NEXT_LOOK_SECONDS):
                 found = await self._stored.used(key_id)
         except PyMongoError as error:
-            if cached is None or now - cached.read_at > _LONGEST_UNREAD_SECONDS:
+            if cached is None or _is_unread_too_long(cached):
                 raise Unavailable("MongoDB does not answer, so the API key cannot be checked.") from error
             seconds = min(self._cache_seconds, _LOOK_AGAIN_SECONDS)
             self._cache[key_id] = _Looked(cached.key, cached.read_at, time.monotonic() + seconds)
             return cached.key
         return self._remembered(key_id, found)
+
+    def _must_believe(self, cached: _Looked) -> bool:
+        """Whether a look is known to be in vain, and not due for too long."""
+        return self._database.is_away and not _is_unread_too_long(cached)
 
     def _remembered(self, key_id: str, found: ApiKey | None) -> ApiKey | None:
         now = time.monotonic()
@@ -180,6 +186,10 @@ class Keys:
         else:
             self._cache[key_id] = _Looked(found, now, now + self._cache_seconds)
         return found
+
+
+def _is_unread_too_long(cached: _Looked) -> bool:
+    return time.monotonic() - cached.read_at > _LONGEST_UNREAD_SECONDS
 
 
 def require(key: ApiKey, needed: Scope) -> None:

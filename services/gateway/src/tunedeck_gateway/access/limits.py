@@ -15,6 +15,7 @@ from pymongo import ASCENDING, ReturnDocument, WriteConcern
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from tunedeck_chassis.mongo import Client, Document
+from tunedeck_chassis.presence import Presence
 from tunedeck_contracts.errors import ErrorReply, TooManyRequests
 from tunedeck_gateway.settings import GatewaySettings
 
@@ -56,7 +57,8 @@ class Standing:
 class Limits:
     """Windows that begin with their first request. While MongoDB is away, each gateway counts alone."""
 
-    def __init__(self, client: Client, settings: GatewaySettings) -> None:
+    def __init__(self, client: Client, settings: GatewaySettings, database: Presence) -> None:
+        self._database = database
         self.counters = Counters(client, settings.gateway_database)
         self._together = FixedWindowRateLimiter(self.counters)
         self._alone = FixedWindowRateLimiter(MemoryStorage())
@@ -70,7 +72,8 @@ class Limits:
 
     async def count(self, kind: Kind, caller: str) -> Standing:
         """Count one request of a caller."""
-        if time.monotonic() >= self._alone_until:
+        # Nobody is to wait for what is known to be away, and then for the answer too.
+        if not self._database.is_away and time.monotonic() >= self._alone_until:
             try:
                 with pymongo.timeout(_COUNT_SECONDS):
                     return await self._count(self._together, kind, caller)
