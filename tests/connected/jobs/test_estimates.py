@@ -28,6 +28,13 @@ async def test_a_split_is_an_event_of_the_job_once_and_every_later_attempt_has_i
         fence = run.fence
     await service.beat(uid, fence, probed=probed(micro_batch_size=4))
     assert (await service.jobs.get(uid)).batch_split == found.split
+    # On another device the same split takes something else.
+    elsewhere = found.model_copy(
+        update={"predicted": found.predicted.model_copy(update={"device": "cuda:0"})}
+    )
+    await service.beat(uid, fence, probed=elsewhere)
+    job = await service.jobs.get(uid)
+    assert job.estimate is not None and job.estimate.predicted == elsewhere.predicted
     # Where there is less memory, an attempt splits them further.
     finer = probed(micro_batch_size=1)
     for _ in range(2):

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -120,6 +121,8 @@ def test_a_killed_process_is_out_of_memory_only_with_evidence(monkeypatch: pytes
 def test_of_a_launched_run_its_processes_memory_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     own = psutil.Process().memory_info().rss
     monkeypatch.setattr(memory, "oom_kills", lambda: 7)
+    free = SimpleNamespace(available=2**40, total=2**40)
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: free)
     # With the 128 MiB of the other, and not without, it is near.
     monkeypatch.setattr(memory, "cgroup_limit", lambda: int((own + 2**26) / 0.95))
     script = f"held = bytearray({2**27}); print(len(held), flush=True); input()"

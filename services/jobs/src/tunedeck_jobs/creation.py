@@ -100,10 +100,10 @@ class Creation:
                 f"dataset that it had: {problems} Retry it from the start."
             )
         settings = configuration.hyperparameters
-        former = record.job
+        former = record.job.model_copy(update={"device": device_of(record.job.device, settings)})
         about_saving = unheeded_saving(former.model_saving, settings, former.stop_after_steps)
         notes = (*unheeded(settings), *about_saving, *_about(former.training_mode))
-        new = NewJob(_again(record.job, found), notes, found.pinned, submission, checkpoint)
+        new = NewJob(_again(former, found), notes, found.pinned, submission, checkpoint)
         created = await self._stored(new)
         if checkpoint is not None and await self._repository.get(request.uid) is None:
             # Its deletion looked for who needs the checkpoint, and may have looked before this job was there.

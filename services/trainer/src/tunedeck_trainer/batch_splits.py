@@ -41,6 +41,12 @@ def smaller(split: BatchSplit, reason: str) -> BatchSplit | None:
     return None
 
 
+def finest(split: BatchSplit) -> BatchSplit:
+    """The last that `smaller` comes to."""
+    rows = split.micro_batch_size * split.gradient_accumulation_steps
+    return BatchSplit(micro_batch_size=1, gradient_accumulation_steps=rows, gradient_checkpointing=True)
+
+
 def applied(split: BatchSplit, settings: Hyperparameters) -> Hyperparameters:
     """The settings with this split in place of their own."""
     return settings.model_copy(

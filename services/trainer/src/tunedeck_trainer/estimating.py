@@ -86,16 +86,17 @@ def estimate(question: EstimateQuestion) -> Estimate:
         [lengths[index] for index in order],
         [len(one.input_ids) for one in prepared.validation],
     ).shared_among(question.processes)
-    quoted = quoting.quoted(question.device, found, work, _grounds(found, split, asked), elapsed)
+    grounds = _grounds(found, split, asked, is_comparable)
+    quoted = quoting.quoted(question.device, found, work, grounds, elapsed)
     return quoted if is_comparable else quoted.model_copy(update={"fits": None})
 
 
-def _grounds(found: Measured, split: BatchSplit, asked: BatchSplit) -> Grounds:
+def _grounds(found: Measured, split: BatchSplit, asked: BatchSplit, is_comparable: bool) -> Grounds:
     """With what was done that it fits, and whether that was enough."""
     told = [_GROUNDS.sentence]
     if split != asked:
         told.append(_told(split))
-    if found.peak > found.available:
+    if is_comparable and found.peak > found.available:
         told.append(f"By these figures it does not fit into what is free here now. {_ADVICE}")
     return replace(_GROUNDS, sentence=" ".join(told))
 
@@ -104,17 +105,25 @@ def _fitted(
     measure: Callable[[BatchSplit], Measured], asked: BatchSplit, memory: MemoryUse, is_comparable: bool
 ) -> tuple[Measured, BatchSplit]:
     """The first split that fits, or the smallest, and what was measured with it."""
-    split = asked
+    split, finest = asked, batch_splits.finest(asked)
+    is_finest_tried = False
     while True:
+        gc.collect()
+        memory.release()
         found, reason = _tried(measure, split)
         if found is not None and (found.peak <= found.available or not is_comparable):
             return found, split
+        if found is not None and not is_finest_tried:
+            # Where the weights alone are too many, no search among the splits helps.
+            is_finest_tried = True
+            gc.collect()
+            least, _ = _tried(measure, finest)
+            if least is not None and least.peak > least.available:
+                return least, finest
         smaller = batch_splits.smaller(split, reason)
         if smaller is None:
             break
         split = smaller
-        gc.collect()
-        memory.release()
     if found is not None:
         return found, split
     # Tried in every way: to ask again alone helps nobody, as it may when there is no memory just now.

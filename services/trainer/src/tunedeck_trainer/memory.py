@@ -31,11 +31,14 @@ class MemoryWatch:
         self._kills_before, self._kills_now = self._kills_now, oom_kills()
         try:
             process = psutil.Process(self._pid)
+            used = process.memory_info().rss
             # To find a process's children psutil reads of every process on the machine.
             children = process.children() if self._is_launcher else []
-            used = sum(one.memory_info().rss for one in (process, *children))
         except psutil.Error:
             return
+        for child in children:
+            with contextlib.suppress(psutil.Error):
+                used += child.memory_info().rss
         machine = psutil.virtual_memory()
         self._was_near_limit = (
             used > _NEAR * cgroup_limit() or machine.available < (1 - _NEAR) * machine.total
@@ -67,8 +70,10 @@ def free_bytes() -> int:
     free = int(psutil.virtual_memory().available)
     for name in ("memory.current", "memory/memory.usage_in_bytes"):
         with contextlib.suppress(OSError, ValueError):
-            # What the kernel keeps of files goes when a process needs it.
-            used = int((_CGROUP / name).read_text()) - _counter(_CGROUP / "memory.stat", "inactive_file")
+            # What the kernel keeps of files goes when a process needs it, lately read or not.
+            stat = _CGROUP / "memory.stat"
+            files = _counter(stat, "inactive_file") + _counter(stat, "active_file")
+            used = int((_CGROUP / name).read_text()) - files
             return min(free, max(0, cgroup_limit() - used))
     return free
 

@@ -24,6 +24,9 @@ from tunedeck_trainer.process import hub_token, is_sendable
 WANTED_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "README.md"]
 TOKENIZER_FILES = [one for one in WANTED_FILES if one not in ("*.safetensors", "README.md")]
 # Other formats of the same model, and Mistral's second copy of the weights.
+_QUANTISED_FOR_ANSWERS = ("gptq", "awq", "aqlm", "compressed-tensors", "eetq", "fp8", "fbgemm_fp8")
+"""Each needs a package of its own, and none of them is trained."""
+
 UNWANTED_FILES = ["*/*", "consolidated*"]
 
 
@@ -66,11 +69,12 @@ def _found(model: ResolvedModel, models_dir: Path, wanted: list[str]) -> Path:
             "of transformers': choose a model of a kind that transformers knows.",
         )
     quantised = config.get("quantization_config")
-    if isinstance(quantised, dict) and quantised.get("quant_method") != "bitsandbytes":
+    method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+    if method in _QUANTISED_FOR_ANSWERS:
         raise RunFailed(
             FailureCode.MODEL_NOT_FOUND,
-            f"The weights of the model {model.uid!r} are quantised by {quantised.get('quant_method')!r} "
-            "already, which cannot be trained: choose the repository that has them whole.",
+            f"The weights of the model {model.uid!r} are quantised by {method!r} already, which is not read "
+            "here: choose the repository that has them whole.",
         )
     return folder
 

@@ -53,13 +53,18 @@ def prepare_model(folder: Path, settings: Hyperparameters, compute: torch.dtype)
     return add_lora(load_model(folder, weight_dtype(settings, compute)), settings)
 
 
+def is_in_four_bits(settings: Hyperparameters, on_gpu: bool) -> bool:
+    """Whether a model that only speaks is loaded so."""
+    return settings.method == "qlora" and on_gpu and find_spec("bitsandbytes") is not None
+
+
 def load_frozen(folder: Path, settings: Hyperparameters, compute: torch.dtype, on_gpu: bool) -> Any:
     """The model to be asked and not trained: of qlora in 4 bits, where this device can.
 
     Raises:
         RunFailed: it cannot be loaded.
     """
-    if settings.method == "qlora" and on_gpu and find_spec("bitsandbytes") is not None:
+    if is_in_four_bits(settings, on_gpu):
         return load_model(folder, compute, quantization_config=_four_bits(compute), device_map={"": 0})
     model = load_model(folder, compute)
     return model.to("cuda") if on_gpu else model

@@ -22,7 +22,7 @@ from tunedeck_contracts.message import Message
 from tunedeck_trainer import data, memory, model_files
 from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.model_config import positions
-from tunedeck_trainer.model_loading import load_frozen
+from tunedeck_trainer.model_loading import is_in_four_bits, load_frozen
 from tunedeck_trainer.precision import compute_dtype
 from tunedeck_trainer.speech_pipe import Began, Ended, NoRoom, Said, Speak
 from tunedeck_trainer.text_pieces import TextPieces
@@ -126,8 +126,8 @@ class Voice:
         if kept is None or (kept.folder, kept.revision, kept.precision, kept.has_four_bits) != wanted:
             self.forget()
             compute = _compute(settings, self._on_gpu)
-            in_four_bits = self._on_gpu and settings.method == "qlora"
-            needed = int(weight_bytes(folder, compute, in_four_bits=in_four_bits) * _BESIDE_WEIGHTS)
+            size = weight_bytes(folder, compute, in_four_bits=is_in_four_bits(settings, self._on_gpu))
+            needed = int(size * _BESIDE_WEIGHTS)
             if needed > (free := self._free()):
                 self._tell(NoRoom(stream_id=asked.stream_id, needed_bytes=needed, free_bytes=free))
                 return None

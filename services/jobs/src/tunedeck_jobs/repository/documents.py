@@ -164,9 +164,19 @@ def last_lines(lines: Sequence[LogLine]) -> Document:
 def predicted(probed: Probed | None) -> Document:
     """What a run's probe has predicted, as expressions; with another split both are kept by `adjusted`, for a
     later attempt must not get the one without the other."""
-    if probed is None or probed.split is not None:
+    if probed is None:
         return {}
-    return {"predicted": literal(probed.predicted.model_dump(by_alias=False))}
+    found = literal(probed.predicted.model_dump(by_alias=False))
+    if probed.split is None:
+        return {"predicted": found}
+    size, again = probed.split.micro_batch_size, probed.split.gradient_checkpointing
+    is_known = {
+        "$and": [
+            {"$eq": ["$batch_split.micro_batch_size", size]},
+            {"$eq": ["$batch_split.gradient_checkpointing", again]},
+        ]
+    }
+    return {"predicted": {"$cond": [is_known, found, "$predicted"]}}
 
 
 def adjusted(probed: Probed) -> Document:
