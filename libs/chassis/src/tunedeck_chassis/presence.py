@@ -19,6 +19,8 @@ it may wait half a second longer than this, and a client is to be told within on
 _READS_BRIDGED_SECONDS = 2.7
 _WRITES_BRIDGED_SECONDS = 5.0
 _TO_ANSWER_SECONDS = 0.2
+_TO_REFUSE_SECONDS = 1.0
+"""Who asks in the last second that is bridged would be refused after more than one."""
 
 
 class Presence(ServerHeartbeatListener):
@@ -58,6 +60,8 @@ class Presence(ServerHeartbeatListener):
             return contextlib.nullcontext()
         bridged = _READS_BRIDGED_SECONDS if repeatable else _WRITES_BRIDGED_SECONDS
         left = self._away_since + bridged - time.monotonic()
+        if left < _TO_REFUSE_SECONDS:
+            left = 0.0
         return pymongo.timeout(max(IMPATIENT_SECONDS, min(left, seconds - _TO_ANSWER_SECONDS)))
 
     def _lost(self, address: Any) -> None:
