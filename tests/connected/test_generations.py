@@ -1,14 +1,12 @@
 """The line of requests for text, and what a stream tells, over a real NATS and a real blob store."""
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pymongo import AsyncMongoClient
 
 from tests.support.answering import answering
 from tests.support.servers import provision
@@ -98,15 +96,6 @@ async def bus(nats_url: str) -> AsyncIterator[Bus]:
     broker = create_broker(ServiceSettings(nats_url=nats_url), "trainer")
     async with started(broker):
         yield Bus(broker)
-
-
-@pytest.fixture
-async def blobs(mongo_url: str) -> AsyncIterator[BlobStore]:
-    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(mongo_url)
-    name = f"generations_{uuid.uuid4().hex[:12]}"
-    yield BlobStore(client[name])
-    await client.drop_database(name)
-    await client.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,10 @@
 """A tuned model that another host has trained, out of a real blob store."""
 
 import hashlib
-import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pymongo import AsyncMongoClient
 
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_contracts.datasets import ResolvedDataset
@@ -35,15 +32,6 @@ def a_plan(artifacts: list[StoredArtifact]) -> Plan:
 
 def names(folder: Path) -> list[str]:
     return [one.name for one in folder.iterdir()]
-
-
-@pytest.fixture
-async def blobs(mongo_url: str) -> AsyncIterator[BlobStore]:
-    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(mongo_url)
-    name = f"tuned_{uuid.uuid4().hex[:12]}"
-    yield BlobStore(client[name])
-    await client.drop_database(name)
-    await client.close()
 
 
 async def test_the_tuned_model_of_another_host_is_fetched_and_held_to_its_hashes(

@@ -1,10 +1,12 @@
 """API keys: shown once, kept as a hash, ended within the time that they are believed."""
 
+import asyncio
 import hashlib
 from pathlib import Path
 
 import pytest
 import websockets
+from pymongo.errors import AutoReconnect
 
 from tests.connected.access.conftest import NO_POINTS, RunningGateway, StartGateway, bearer, until
 from tests.support.answering import answering
@@ -13,6 +15,7 @@ from tunedeck_chassis import mongo
 from tunedeck_contracts import rpc
 from tunedeck_gateway.access import keys
 from tunedeck_gateway.access.keys import Scope
+from tunedeck_gateway.access.repository import KeyRepository
 from tunedeck_gateway.settings import GatewaySettings
 
 
@@ -116,3 +119,29 @@ async def test_without_mongodb_known_keys_work_and_others_get_503(
 async def test_off_on_loopback_a_sent_token_is_ignored(start: StartGateway) -> None:
     gateway = await start(auth="auto")
     assert (await gateway.main.get("/api/keys", headers=bearer("token"))).status_code == 200
+
+
+async def test_a_key_is_believed_without_a_look_while_mongodb_is_known_to_be_away(
+    start: StartGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mongod = MongoServer(tmp_path)
+    mongod.start()
+    gateway = await start(mongo_url=mongod.url, key_cache_seconds=0)
+    admin = await admin_of(gateway)
+    assert (await gateway.main.get("/api/nothing", headers=admin)).status_code == 404
+    mongod.stop()
+    looks = []
+
+    async def used(*_: object) -> None:
+        looks.append(True)
+        raise AutoReconnect("It is away.")
+
+    async def is_believed() -> bool:
+        looks.clear()
+        answer = await gateway.main.get("/api/nothing", headers=admin, timeout=30)
+        return answer.status_code == 404 and not looks
+
+    monkeypatch.setattr(KeyRepository, "used", used)
+    async with asyncio.timeout(20):
+        while not await is_believed():
+            await asyncio.sleep(0.1)

@@ -81,16 +81,16 @@ async def test_nobody_waits_to_be_counted_by_a_mongodb_that_is_known_to_be_away(
     mongod.stop()
     asked = []
 
-    async def hit(*_: object) -> bool:
+    async def incr(*_: object, **__: object) -> int:
         asked.append(True)
         raise AutoReconnect("It is away.")
 
     async def is_known() -> bool:
         asked.clear()
-        await gateway.main.get("/api/nothing", timeout=30)
-        return not asked
+        answer = await gateway.main.get("/api/nothing", timeout=30)
+        return answer.status_code == 404 and not asked
 
-    monkeypatch.setattr(limits.Counters, "incr", hit)
+    monkeypatch.setattr(limits.Counters, "incr", incr)
     async with asyncio.timeout(30):
         while not await is_known():
             await asyncio.sleep(0.1)

@@ -24,10 +24,10 @@ from tunedeck_trainer.process import hub_token, is_sendable
 WANTED_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "README.md"]
 TOKENIZER_FILES = [one for one in WANTED_FILES if one not in ("*.safetensors", "README.md")]
 # Other formats of the same model, and Mistral's second copy of the weights.
+UNWANTED_FILES = ["*/*", "consolidated*"]
+
 _QUANTISED_FOR_ANSWERS = ("gptq", "awq", "aqlm", "compressed-tensors", "eetq", "fp8", "fbgemm_fp8")
 """Each needs a package of its own, and none of them is trained."""
-
-UNWANTED_FILES = ["*/*", "consolidated*"]
 
 
 def locate(model: ResolvedModel, models_dir: Path) -> Path:
