@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 
 from tests.support.jobs_service import Service, body, report
 from tunedeck_chassis.disk_guard import DiskGuard
+from tunedeck_chassis.presence import Presence
 from tunedeck_contracts.runs import Outcome
 from tunedeck_gateway import errors
 from tunedeck_gateway.access.keys import Keys
@@ -30,7 +31,7 @@ async def http(service: Service) -> AsyncIterator[httpx.AsyncClient]:
     settings = GatewaySettings()
     keys = Keys(KeyRepository(service.client, settings.gateway_database), settings.key_cache_seconds)
     tickets = Tickets(TicketRepository(service.client, settings.gateway_database))
-    disk = DiskGuard(service.client[settings.gateway_database], 0)
+    disk = DiskGuard(service.client[settings.gateway_database], 0, Presence())
     app.state.gateway = Gateway(settings, service.bus, service.blobs, no_problem, keys, tickets, disk)
     app.include_router(jobs.router)
     app.include_router(training.router)

@@ -5,11 +5,13 @@ services themselves write nowhere else, but for a trainer's work folder.
 """
 
 import asyncio
+import time
 
 import pymongo
 from pymongo.errors import PyMongoError
 
 from tunedeck_chassis.mongo import Database
+from tunedeck_chassis.presence import Presence
 from tunedeck_contracts.errors import InsufficientStorage
 
 BELIEVED_SECONDS = 2.0
@@ -17,13 +19,18 @@ ASKING_SECONDS = 1.5
 
 
 class DiskGuard:
-    """Asked before anything is taken in. `least_free_bytes` are kept free."""
+    """Asked before anything is taken in. `least_free_bytes` are kept free.
 
-    def __init__(self, database: Database, least_free_bytes: int) -> None:
+    While MongoDB cannot say how much is free, nobody is refused for that: that it is away, others tell.
+    """
+
+    def __init__(self, database: Database, least_free_bytes: int, presence: Presence) -> None:
         self._database = database
         self._least = least_free_bytes
-        self._free = least_free_bytes
-        self._measured_at = -BELIEVED_SECONDS
+        self._presence = presence
+        self._free: int | None = None
+        self._asked_at = float("-inf")
+        self._asking = asyncio.Lock()
 
     async def check(self) -> None:
         """Return if there is room.
@@ -31,28 +38,28 @@ class DiskGuard:
         Raises:
             InsufficientStorage: too little of the database's disk is free.
         """
-        if self._least == 0:
+        if self._least == 0 or self._presence.is_away:
             return
-        now = asyncio.get_running_loop().time()
-        if now - self._measured_at >= BELIEVED_SECONDS:
-            self._measured_at = now
-            await self._measure()
-        if self._free < self._least:
+        # Who comes while MongoDB is asked waits for what it says: what it said before may be long past.
+        async with self._asking:
+            if time.monotonic() - self._asked_at >= BELIEVED_SECONDS:
+                self._free = await self._measure()
+                self._asked_at = time.monotonic()
+            free = self._free
+        if free is not None and free < self._least:
             raise InsufficientStorage(
-                f"The database's disk has {_megabytes(self._free)} MB left, and {_megabytes(self._least)} MB "
+                f"The database's disk has {_megabytes(free)} MB left, and {_megabytes(self._least)} MB "
                 "are kept free for what runs: nothing new is taken in until some space is freed."
             )
 
-    async def _measure(self) -> None:
+    async def _measure(self) -> int | None:
         try:
             with pymongo.timeout(ASKING_SECONDS):
                 told = await self._database.command("dbStats")
         except PyMongoError:
-            # It is away, which what comes next will tell; or it cannot say.
-            return
+            return None
         # Of a database without a collection MongoDB says nothing.
-        if told["fsTotalSize"]:
-            self._free = int(told["fsTotalSize"] - told["fsUsedSize"])
+        return int(told["fsTotalSize"] - told["fsUsedSize"]) if told["fsTotalSize"] else None
 
 
 def _megabytes(size: int) -> int:

@@ -85,7 +85,7 @@ def create_app(settings: GatewaySettings, monitor_port: int) -> PortSwitch:
         partial(mongo.problem, client),
         Keys(KeyRepository(client, settings.gateway_database), settings.key_cache_seconds, presence),
         Tickets(stored_tickets),
-        DiskGuard(client[settings.gateway_database], settings.least_free_bytes),
+        DiskGuard(client[settings.gateway_database], settings.least_free_bytes, presence),
     )
     limits = Limits(client, settings, presence) if is_on(settings.limits, settings) else None
 
