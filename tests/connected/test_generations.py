@@ -43,6 +43,9 @@ from tunedeck_trainer.pinned_weights import PinnedWeights
 from tunedeck_trainer.settings import TrainerSettings
 from tunedeck_trainer.surroundings import Surroundings
 
+NO_DISK: Any = None
+"""Nothing here is stored."""
+
 pytestmark = pytest.mark.connected
 
 SECONDS = 120
@@ -123,7 +126,7 @@ async def trainer(
         generation_places=PLACES,
     )
     weights = PinnedWeights(models_dir)
-    around = Surroundings(settings, "trainer_1", "cuda:0", bus, blobs, Hardware(tmp_path), weights)
+    around = Surroundings(settings, "trainer_1", "cuda:0", bus, blobs, Hardware(tmp_path), weights, NO_DISK)
     generations = Generations(around)
     running = asyncio.create_task(generations.run())
     pinned = {"revision": FolderWeights(models_dir).revision("local/tiny")}
@@ -226,7 +229,8 @@ async def test_a_job_without_a_tuned_model_is_refused_with_the_reason(
 ) -> None:
     settings = TrainerSettings(work_dir=tmp_path, adapters_dir=tmp_path)
     weights = PinnedWeights(tmp_path)
-    generations = Generations(Surroundings(settings, "t", "cpu", bus, blobs, Hardware(tmp_path), weights))
+    around = Surroundings(settings, "t", "cpu", bus, blobs, Hardware(tmp_path), weights, NO_DISK)
+    generations = Generations(around)
     asked = StartGeneration(job_uid="job_1_a", stream_id="s", asked=GenerateText(prompt="Hi"))
     async with answering(nats_url, rpc.PLAN_GET, plan):
         with pytest.raises(Conflict, match=reason):

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from pymongo.errors import PyMongoError
 from tests.support.servers import MongoServer
 from tunedeck_chassis import mongo
 from tunedeck_chassis import presence as presence_module
+from tunedeck_chassis.blobs import CHUNK_BYTES, BlobStore
 from tunedeck_chassis.presence import Presence
 from tunedeck_chassis.settings import ServiceSettings
 
@@ -58,3 +59,32 @@ async def test_who_asks_in_a_known_outage_is_refused_soon(
             with suppress(PyMongoError), presence.patience(SECONDS, repeatable=True):
                 await client.admin.command("ping")
         assert await client.probe.things.find_one() == {"_id": 1}
+
+
+async def test_what_of_a_blob_was_written_before_an_outage_is_gone_after_it(server: MongoServer) -> None:
+    presence = Presence()
+    client = mongo.connect(ServiceSettings(mongo_url=server.url), presence=presence)
+    database = client.probe
+    blobs = BlobStore(database, presence)
+
+    async def broken_off() -> AsyncIterator[bytes]:
+        yield b"x" * CHUNK_BYTES
+        while not await database["fs.chunks"].count_documents({}):
+            await asyncio.sleep(0.02)
+        server.kill()
+        while not presence.is_away:
+            await asyncio.sleep(0.02)
+        yield b"x" * CHUNK_BYTES
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield b"whole"
+
+    async with client, asyncio.timeout(SECONDS):
+        with pytest.raises(PyMongoError):
+            await blobs.put(broken_off(), filename="broken off")
+        await asyncio.to_thread(server.start)
+        while presence.is_away:
+            with suppress(PyMongoError):
+                await client.admin.command("ping")
+        stored = await blobs.put(whole(), filename="whole")
+        assert await database["fs.chunks"].distinct("files_id") == [stored.id]

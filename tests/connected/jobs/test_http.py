@@ -30,7 +30,7 @@ async def http(service: Service) -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
     settings = GatewaySettings()
     keys = Keys(KeyRepository(service.client, settings.gateway_database), settings.key_cache_seconds)
-    tickets = Tickets(TicketRepository(service.client, settings.gateway_database))
+    tickets = Tickets(TicketRepository(service.client, settings.gateway_database), Presence())
     disk = DiskGuard(service.client[settings.gateway_database], 0, Presence())
     app.state.gateway = Gateway(settings, service.bus, service.blobs, no_problem, keys, tickets, disk)
     app.include_router(jobs.router)

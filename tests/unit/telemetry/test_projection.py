@@ -7,7 +7,7 @@ import pytest
 
 from tunedeck_contracts.errors import NotFound
 from tunedeck_contracts.events import JobEvent, JobEventType
-from tunedeck_contracts.jobs import Job, Status
+from tunedeck_contracts.jobs import Job, Status, TrainingProgress
 from tunedeck_telemetry.ownership import Tenure
 from tunedeck_telemetry.projection import Directory, KnownJob, from_event, from_job
 
@@ -75,6 +75,13 @@ def test_the_end_says_which_point_was_the_last() -> None:
 def test_a_job_without_events_is_known_from_the_jobs_service() -> None:
     known = from_job(job())
     assert (known.status, known.rev, known.total_epochs, known.tenures) == (Status.QUEUED, 2, 3, ())
+
+
+def test_of_a_completed_job_without_events_the_last_point_is_that_of_its_last_step() -> None:
+    training = TrainingProgress(total_epochs=3, current_step=40)
+    ended = job().model_copy(update={"status": Status.COMPLETED, "training": training})
+    assert from_job(ended).last_iteration == 40
+    assert from_job(ended.model_copy(update={"status": Status.FAILED})).last_iteration is None
 
 
 class Nothing:

@@ -17,7 +17,7 @@ from tunedeck_chassis.folder_weights import FolderWeights
 from tunedeck_contracts import rpc
 from tunedeck_contracts.checkpoints import Checkpoint, CheckpointRegistered
 from tunedeck_contracts.cloudevents import Event
-from tunedeck_contracts.errors import Fenced, NotFound, Unavailable
+from tunedeck_contracts.errors import Fenced, InsufficientStorage, NotFound, Unavailable
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Wanted
 from tunedeck_contracts.runs import Beat, BeatReply, Claimed, Report, Reported, Run
@@ -116,6 +116,19 @@ class FakeBlobs:
         return Blob(id=filename, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
 
 
+class FakeDisk:
+    """Refuses what is larger than the room on it."""
+
+    def __init__(self) -> None:
+        self.room = 2**40
+        self.refused = 0
+
+    async def check(self, needed: int = 0) -> None:
+        if needed > self.room:
+            self.refused += 1
+            raise InsufficientStorage("The database's disk has no room.")
+
+
 class Place:
     """A trainer's surroundings in a folder."""
 
@@ -133,6 +146,8 @@ class Place:
         self.journal = Journal(self.settings.work_dir)
         bus: Any = self.bus
         blobs: Any = self.blobs
+        self.disk = FakeDisk()
+        disk: Any = self.disk
         self.around = Surroundings(
             settings=self.settings,
             trainer_id="trainer_1",
@@ -141,6 +156,7 @@ class Place:
             blobs=blobs,
             hardware=Hardware(self.settings.work_dir),
             weights=PinnedWeights(models_dir),
+            disk=disk,
         )
         rows = folder / "rows.jsonl"
         write_rows(rows, 30)

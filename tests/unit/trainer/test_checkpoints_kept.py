@@ -144,14 +144,20 @@ async def test_a_killed_childs_last_checkpoint_is_registered_before_the_report(p
     assert report.log[-1].text in lines(place)
 
 
-async def test_while_the_store_is_away_training_goes_on_and_the_disk_does_not_fill(place: Place) -> None:
+async def test_while_the_store_is_away_or_full_training_goes_on_and_the_disk_stays(
+    place: Place,
+) -> None:
     place.blobs.away = True
     every = LONG.model_copy(update={"save_steps": 1})
     task = asyncio.create_task(Supervision(place.run(every), place.around).supervise())
     folder = place.settings.work_dir / "job_1_aaaa" / "1" / "checkpoints"
     await until(lambda: len(told(place)) > 20)
     await until(lambda: len([one for one in folder.iterdir() if one.name.isdecimal()]) <= 4)
+    place.disk.room = 1000
     place.blobs.away = False
+    await until(lambda: place.disk.refused > 1)
+    assert (place.bus.registered, list(place.blobs.held)) == ([], ["b"])
+    place.disk.room = 2**40
     await until(lambda: bool(place.bus.registered))
     assert place.bus.registered[0].step > 1
     place.bus.wanted = Wanted.CANCEL

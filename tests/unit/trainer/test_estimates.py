@@ -24,17 +24,22 @@ class Measuring:
     """A process that measures for ever."""
 
     def __init__(self) -> None:
+        self.has_room = False
         self.begun = asyncio.Event()
         self.is_gone = False
         self.devices: list[str] = []
 
     async def ask(self, module: str, question: EstimateQuestion, reply: object, device: str) -> Any:
+        assert self.has_room
         self.devices = [question.device, device]
         self.begun.set()
         try:
             await asyncio.Event().wait()
         finally:
             self.is_gone = True
+
+    async def make_room(self) -> None:
+        self.has_room = True
 
 
 def estimates(place: Place, device: str, measuring: Any, wanted: Device | None = None) -> Estimates:
@@ -53,7 +58,7 @@ def estimates(place: Place, device: str, measuring: Any, wanted: Device | None =
         return plan
 
     place.bus.request = request  # type: ignore[method-assign]
-    return Estimates(replace(place.around, device=device), measuring)
+    return Estimates(replace(place.around, device=device), measuring, measuring.make_room)
 
 
 async def test_an_estimate_on_a_gpu_is_gone_before_a_run_begins_and_none_is_made_beside_it(

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -13,6 +14,7 @@ import pytest
 from tests.support.small_disk import fill, needs_root, small_disk
 from tests.unit.trainer.place import SHORT, FakeBus, Place, until
 from tunedeck_contracts.runs import Outcome
+from tunedeck_trainer import runner
 from tunedeck_trainer.hardware import Hardware
 from tunedeck_trainer.idle import IdleReporter
 from tunedeck_trainer.journal import Journal
@@ -92,6 +94,23 @@ async def test_a_run_that_finds_no_room_for_its_rows_fails_and_the_trainer_asks_
     [failed] = place.bus.reports
     assert (failed.outcome, failed.failure and failed.failure.code) == (Outcome.FAILED, "disk_full")
     assert not place.journal.held
+
+
+async def test_a_trainer_without_room_leaves_the_queue_alone_until_there_is_some(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LEAST_ROOM_BYTES", 2**62)
+    place.bus.runs.append(place.run(SHORT))
+    looked: list[object] = []
+    real = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: looked.append(folder) or real(folder))
+    working = asyncio.create_task(Runner(place.around, place.journal, ["cpu"]).run())
+    await until(lambda: len(looked) >= 3 or working.done())
+    assert (place.bus.claims, len(place.bus.runs)) == ([], 1)
+    monkeypatch.setattr(runner, "LEAST_ROOM_BYTES", 1)
+    await until(lambda: bool(place.bus.claims) or working.done())
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
 
 
 async def test_a_run_that_cannot_be_noted_fails_for_the_full_disk(

@@ -1,9 +1,11 @@
 """Real figures of this machine."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
+import pynvml
 import pytest
 
 from tunedeck_contracts.jobs import Device
@@ -45,6 +47,71 @@ def test_a_run_gets_the_devices_of_the_kind_that_its_job_asks_for(
         blobs=nothing,
         hardware=nothing,
         weights=nothing,
+        disk=nothing,
         devices=devices,
     )
     assert around.devices_for(asked) == given
+
+
+class Nvml:
+    """A machine of three GPUs, of which the second shares its memory with the processor."""
+
+    def handle(self, index: int) -> int:
+        return index
+
+    def by_uuid(self, uuid: str) -> int:
+        if uuid != "GPU-2":
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        return 2
+
+    def memory(self, handle: int) -> Any:
+        if handle == 1:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return SimpleNamespace(used=2**30, total=4 * 2**30)
+
+    def unsupported(self, *_: object) -> Any:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+
+@pytest.fixture
+def three_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = Nvml()
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 3)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", nvml.handle)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", nvml.by_uuid)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetIndex", nvml.handle)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", nvml.memory)
+    for figure in ("Name", "UtilizationRates", "Temperature", "PowerUsage"):
+        monkeypatch.setattr(pynvml, f"nvmlDeviceGet{figure}", nvml.unsupported)
+
+
+def test_a_gpu_that_does_not_tell_its_memory_is_sampled_all_the_same(
+    three_gpus: None, tmp_path: Path
+) -> None:
+    sample = Hardware(tmp_path).sample(1)
+    assert [gpu.vram_total_gb for gpu in sample.gpus] == [4.0, 0.0, 4.0]
+    assert (sample.vram_used_gb, sample.gpu_temp) == (2.0, None)
+
+
+@pytest.mark.parametrize(
+    ("variable", "usable"),
+    [
+        (None, [0, 1, 2]),
+        ("1", [1]),
+        ("2, 0", [2, 0]),
+        ("GPU-2,1", [2, 1]),
+        ("0,GPU-9,1", [0]),
+        ("1,7,0", [1]),
+        ("-1", []),
+        ("", []),
+    ],
+)
+def test_a_trainer_takes_the_gpus_that_cuda_leaves_it(
+    three_gpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None, usable: list[int]
+) -> None:
+    if variable is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    assert Hardware(tmp_path).usable_gpus == usable

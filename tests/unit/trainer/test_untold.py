@@ -1,11 +1,18 @@
 """What telemetry has not stored when a run is reported is told on."""
 
 import asyncio
+import sqlite3
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from tests.unit.trainer.place import SHORT, Place, until
 from tunedeck_contracts.runs import Outcome
+from tunedeck_contracts.subjects import TrainingKind
 from tunedeck_contracts.telemetry import Stored
+from tunedeck_trainer import untold
+from tunedeck_trainer.spool import Spool
 from tunedeck_trainer.supervision import Supervision
 from tunedeck_trainer.untold import FOLDER, Untold
 
@@ -30,3 +37,33 @@ async def test_points_that_telemetry_has_not_stored_outlive_their_run(place: Pla
 async def test_nothing_is_kept_of_a_run_whose_points_are_stored(place: Place) -> None:
     await Supervision(place.run(SHORT), place.around).supervise()
     assert not list((place.settings.work_dir / FOLDER).glob("*.db"))
+
+
+async def test_a_torn_file_is_put_aside_and_one_that_finds_no_room_waits(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = place.settings.work_dir / FOLDER
+    folder.mkdir()
+    (folder / "job_1_aaaa.1.db").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    waiting = Spool(folder / "job_2_bbbb.1.db", 1000)
+    waiting.add(TrainingKind.LOSS, 1, b"{}")
+    waiting.close()
+    is_full = True
+    opened: list[Path] = []
+
+    def spool(file: Path, most_bytes: int) -> Spool:
+        opened.append(file)
+        if is_full and file.name.startswith("job_2"):
+            raise sqlite3.OperationalError("disk I/O error")
+        return Spool(file, most_bytes)
+
+    monkeypatch.setattr(untold, "Spool", spool)
+    monkeypatch.setattr(untold, "LOOK_SECONDS", 0.05)
+    working = asyncio.create_task(Untold(place.around.bus, place.settings.work_dir, "/trainer/t", 5).run())
+    await until(lambda: sum(one.name.startswith("job_2") for one in opened) >= 2 or working.done())
+    assert {one.name for one in folder.iterdir()} == {"job_1_aaaa.1.broken", "job_2_bbbb.1.db"}
+    is_full = False
+    await until(lambda: len(list(folder.iterdir())) == 1 or working.done())
+    assert not working.done()
+    working.cancel()
+    assert [event.about for event in place.bus.events] == ["job_2_bbbb"]

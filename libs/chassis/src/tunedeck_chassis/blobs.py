@@ -10,10 +10,11 @@ https://github.com/mongodb/specifications/blob/master/source/gridfs/gridfs-spec.
 
 import asyncio
 import hashlib
+import math
 import time
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,7 +24,8 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import PyMongoError
 
 from tunedeck_chassis.blob_writes import Writes, of_equal_size, to_the_end
-from tunedeck_chassis.mongo import Database, Document
+from tunedeck_chassis.mongo import Collection, Database, Document
+from tunedeck_chassis.presence import Presence
 from tunedeck_contracts.errors import NotFound, Unavailable
 from tunedeck_contracts.message import utc_now
 
@@ -53,9 +55,16 @@ class Swept:
 
 
 class BlobStore:
-    """Immutable blobs in one database, shared by the services as others share a bucket."""
+    """Immutable blobs in one database, shared by the services as others share a bucket.
 
-    def __init__(self, database: Database) -> None:
+    With a `presence`, each operation has its patience: not a transfer as a whole, which goes on through a
+    restart of MongoDB.
+    """
+
+    def __init__(self, database: Database, presence: Presence | None = None) -> None:
+        self._presence = presence or Presence()
+        self._left: set[str] = set()
+        """Blobs that were given up while MongoDB was away."""
         self._files = database["fs.files"]
         self._chunks = database["fs.chunks"]
         self._given_up = database["fs.given_up"]
@@ -84,11 +93,14 @@ class BlobStore:
         writes = Writes()
         try:
             blob = await self._write_chunks(blob_id, chunks, writes)
-            await to_the_end(self._files.insert_one(_files_document(blob, filename, keep_for)))
+            await to_the_end(self._insert(self._files, _files_document(blob, filename, keep_for)))
         except BaseException:
-            with suppress(PyMongoError):
-                await to_the_end(self._give_up(blob_id, writes))
+            self._left.add(blob_id)
+            if not self._presence.is_away:
+                with suppress(PyMongoError):
+                    await to_the_end(self._give_up(blob_id, writes))
             raise
+        await self._remove_left()
         return blob
 
     async def read(self, blob_id: str, first_chunk: int = 0) -> AsyncIterator[bytes]:
@@ -103,7 +115,8 @@ class BlobStore:
         n = first_chunk
         while left > 0:
             # One query a chunk: a cursor would run out of time behind a slow reader.
-            chunk = await self._chunks.find_one({"files_id": blob_id, "n": n}, {"data": True})
+            with self._patience(repeatable=True):
+                chunk = await self._chunks.find_one({"files_id": blob_id, "n": n}, {"data": True})
             if chunk is None:
                 raise _removed(blob_id)
             data = bytes(chunk["data"])
@@ -150,7 +163,8 @@ class BlobStore:
         Raises:
             NotFound: there is no such blob.
         """
-        found = await self._files.find_one({"_id": blob_id}, {"length": True, "metadata.sha256": True})
+        with self._patience(repeatable=True):
+            found = await self._files.find_one({"_id": blob_id}, {"length": True, "metadata.sha256": True})
         if found is None:
             raise _no_blob(blob_id)
         return Blob(id=blob_id, sha256=found["metadata"]["sha256"], size=int(found["length"]))
@@ -181,15 +195,31 @@ class BlobStore:
         n = 0
         async for data in of_equal_size(chunks, CHUNK_BYTES):
             size += len(data)
-            await writes.start(self._chunks.insert_one({"files_id": blob_id, "n": n, "data": Binary(data)}))
+            chunk = {"files_id": blob_id, "n": n, "data": Binary(data)}
+            await writes.start(self._insert(self._chunks, chunk))
             await asyncio.to_thread(digest.update, data)
             n += 1
         await writes.all_done()
         return Blob(id=blob_id, sha256=digest.hexdigest(), size=size)
 
+    async def _insert(self, collection: Collection, document: Document) -> None:
+        with self._patience(repeatable=False):
+            await collection.insert_one(document)
+
+    def _patience(self, *, repeatable: bool) -> AbstractContextManager[None]:
+        return self._presence.patience(math.inf, repeatable=repeatable)
+
+    async def _remove_left(self) -> None:
+        """What could not be removed then; what it fails at now again, the sweep does after a day."""
+        for blob_id in list(self._left):
+            with suppress(PyMongoError):
+                await self._remove(blob_id)
+            self._left.discard(blob_id)
+
     async def _give_up(self, blob_id: str, writes: Writes) -> None:
         await writes.all_ended()
         await self._remove(blob_id)
+        self._left.discard(blob_id)
         # Tells a follower, which would wait.
         await self._given_up.update_one({"_id": blob_id}, {"$set": {"at": utc_now()}}, upsert=True)
 

@@ -32,8 +32,8 @@ class DiskGuard:
         self._asked_at = float("-inf")
         self._asking = asyncio.Lock()
 
-    async def check(self) -> None:
-        """Return if there is room.
+    async def check(self, needed: int = 0) -> None:
+        """Return if there is room, also after `needed` more bytes.
 
         Raises:
             InsufficientStorage: too little of the database's disk is free.
@@ -46,11 +46,13 @@ class DiskGuard:
                 self._free = await self._measure()
                 self._asked_at = time.monotonic()
             free = self._free
-        if free is not None and free < self._least:
-            raise InsufficientStorage(
-                f"The database's disk has {_megabytes(free)} MB left, and {_megabytes(self._least)} MB "
-                "are kept free for what runs: nothing new is taken in until some space is freed."
-            )
+        if free is None or free - needed >= self._least:
+            return
+        what = f"{_megabytes(needed)} MB do not fit" if needed else "nothing new is taken in"
+        raise InsufficientStorage(
+            f"The database's disk has {_megabytes(free)} MB left, and {_megabytes(self._least)} MB "
+            f"are kept free for what runs: {what} until some space is freed."
+        )
 
     async def _measure(self) -> int | None:
         try:

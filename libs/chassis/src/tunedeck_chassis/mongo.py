@@ -5,6 +5,7 @@ from typing import Any
 
 import pymongo
 from pymongo import AsyncMongoClient
+from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
@@ -14,6 +15,7 @@ from tunedeck_chassis.settings import ServiceSettings
 Document = dict[str, Any]
 Client = AsyncMongoClient[Document]
 Database = AsyncDatabase[Document]
+Collection = AsyncCollection[Document]
 
 PROBLEM_SECONDS = 1.5
 """Below the time limit of the health check, which has to say that the database is away."""

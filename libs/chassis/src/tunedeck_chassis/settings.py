@@ -73,3 +73,14 @@ class ServiceSettings(BaseSettings):
                 raise SettingsError(f"TUNEDECK_SECRETS_DIR names {folder}, where there is no folder.")
             return init_settings, env_settings
         return init_settings, env_settings, SecretsSettingsSource(settings_cls, secrets_dir=folder)
+
+
+class IntakeSettings(ServiceSettings):
+    """Of a service that puts files into MongoDB."""
+
+    least_free_bytes: int = Field(
+        default=536_870_912,
+        ge=0,
+        description="Uploads and new jobs are refused, and checkpoints and tuned models wait, while less of "
+        "MongoDB's disk is free; 0 for never.",
+    )

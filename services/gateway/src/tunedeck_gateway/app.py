@@ -1,11 +1,14 @@
 """Builds the two FastAPI applications: the only place that names the gateway's adapters."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
+import structlog
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from pymongo.errors import PyMongoError
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from tunedeck_chassis import mongo
@@ -40,6 +43,9 @@ from tunedeck_gateway.routes.health import API_VERSION, health_routes
 from tunedeck_gateway.settings import GatewaySettings, Switch
 from tunedeck_gateway.unread_body import UnreadBody
 
+log = structlog.get_logger()
+
+_PREPARE_AGAIN_SECONDS = 1.0
 _MAIN_HEALTH = health_routes(
     "CSV Preview API is running",
     "CSV Preview API",
@@ -81,10 +87,10 @@ def create_app(settings: GatewaySettings, monitor_port: int) -> PortSwitch:
     gateway = Gateway(
         settings,
         Bus(broker),
-        BlobStore(client[BLOBS_DATABASE]),
+        BlobStore(client[BLOBS_DATABASE], presence),
         partial(mongo.problem, client),
         Keys(KeyRepository(client, settings.gateway_database), settings.key_cache_seconds, presence),
-        Tickets(stored_tickets),
+        Tickets(stored_tickets, presence),
         DiskGuard(client[settings.gateway_database], settings.least_free_bytes, presence),
     )
     limits = Limits(client, settings, presence) if is_on(settings.limits, settings) else None
@@ -97,8 +103,11 @@ def create_app(settings: GatewaySettings, monitor_port: int) -> PortSwitch:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with started(broker, prepare):
+        async with started(broker):
+            # Without MongoDB it says so to who asks, which it could not before it listens.
+            preparing = asyncio.create_task(_until_done(prepare))
             yield
+            preparing.cancel()
         await client.close()
 
     guard = _access(gateway, limits, presence, settings, monitor_port)
@@ -122,6 +131,15 @@ def create_app(settings: GatewaySettings, monitor_port: int) -> PortSwitch:
         app.state.gateway = gateway
         openapi.complete(app)
     return PortSwitch(main, monitor, monitor_port)
+
+
+async def _until_done(prepare: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            return await prepare()
+        except PyMongoError as error:
+            log.warning("not_prepared_yet", error=repr(error))
+            await asyncio.sleep(_PREPARE_AGAIN_SECONDS)
 
 
 def is_on(switch: Switch, settings: GatewaySettings) -> bool:

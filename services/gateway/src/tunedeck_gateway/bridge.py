@@ -1,11 +1,14 @@
 """From a route to a service and back: the reply's bytes go to the client untouched."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Depends, Request, Response
 from fastapi.responses import StreamingResponse
+from pymongo.errors import PyMongoError
+from starlette.background import BackgroundTask
 
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_chassis.bus import Bus, RawReply
@@ -53,8 +56,16 @@ async def answer(gateway: Gateway, rpc: Rpc[Any, Any], message: Message) -> Resp
 def respond(gateway: Gateway, reply: RawReply) -> Response:
     """A service's reply as the HTTP response, its bytes untouched."""
     if reply.blob_id is not None:
-        return StreamingResponse(gateway.blobs.read(reply.blob_id), status_code=reply.status, media_type=JSON)
+        # It would go by itself, but somebody who asks every second would fill the disk until then.
+        done = BackgroundTask(_forgotten, gateway.blobs, reply.blob_id)
+        pieces = gateway.blobs.read(reply.blob_id)
+        return StreamingResponse(pieces, status_code=reply.status, media_type=JSON, background=done)
     return Response(reply.body, status_code=reply.status, media_type=JSON, headers=retry_header(reply.status))
+
+
+async def _forgotten(blobs: BlobStore, blob_id: str) -> None:
+    with contextlib.suppress(PyMongoError):
+        await blobs.delete(blob_id)
 
 
 def retry_header(status: int) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from tunedeck_chassis.settings import ServiceSettings
+from tunedeck_chassis.settings import IntakeSettings
 from tunedeck_gateway.access.origins import host_name
 
 _DEVELOPMENT_PORTS = (3000, 4173, 5173, 8080)
@@ -26,7 +26,7 @@ class Switch(StrEnum):
     OFF = "off"
 
 
-class GatewaySettings(ServiceSettings):
+class GatewaySettings(IntakeSettings):
     """Where it listens, what it takes, and from whom."""
 
     host: str = Field(default="127.0.0.1", description="Address that both ports listen on.")
@@ -35,11 +35,6 @@ class GatewaySettings(ServiceSettings):
     max_upload_bytes: int = Field(default=52_428_800, ge=1, description="Largest file that is taken.")
     max_body_bytes: int = Field(
         default=1_048_576, ge=1, description="Largest body that is taken where none brings a file."
-    )
-    least_free_bytes: int = Field(
-        default=536_870_912,
-        ge=0,
-        description="Uploads and new jobs are refused while less of MongoDB's disk is free; 0 for never.",
     )
     gateway_database: str = Field(
         default="tunedeck_gateway", description="MongoDB database of API keys, tickets and counters."

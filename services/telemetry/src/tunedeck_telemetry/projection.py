@@ -94,7 +94,8 @@ def from_job(job: Job) -> KnownJob:
         total_epochs=job.training.total_epochs,
         started_at=job.training.started_at,
         ended_at=job.training.ended_at,
-        last_iteration=None,
+        # Of one that was completed it is its last step; of any other only its events tell.
+        last_iteration=job.training.current_step if job.status is Status.COMPLETED else None,
         tenures=(),
         totals=Totals(),
     )

@@ -4,7 +4,9 @@ from tunedeck_chassis import mongo, service
 from tunedeck_chassis.blobs import BLOBS_DATABASE, BlobStore
 from tunedeck_chassis.broker import create_broker
 from tunedeck_chassis.bus import Bus
+from tunedeck_chassis.disk_guard import DiskGuard
 from tunedeck_chassis.health import health_router
+from tunedeck_chassis.presence import Presence
 from tunedeck_trainer import handlers
 from tunedeck_trainer.estimates import Estimates
 from tunedeck_trainer.generations import Generations
@@ -28,10 +30,11 @@ async def serve(settings: TrainerSettings) -> None:
     """Run the service until a signal."""
     journal = Journal(settings.work_dir)
     hardware = Hardware(settings.work_dir)
-    client = mongo.connect(settings)
+    presence = Presence()
+    client = mongo.connect(settings, presence=presence)
     broker = create_broker(settings, "trainer")
     bus = Bus(broker)
-    devices = settings.devices or [f"cuda:{index}" for index in range(hardware.gpu_count)] or ["cpu"]
+    devices = settings.devices or [f"cuda:{index}" for index in hardware.usable_gpus] or ["cpu"]
     trainer_id = settings.trainer_id or journal.trainer_id
     around = Surroundings(
         settings=settings,
@@ -39,9 +42,10 @@ async def serve(settings: TrainerSettings) -> None:
         device=devices[0],
         devices=tuple(devices),
         bus=bus,
-        blobs=BlobStore(client.get_database(BLOBS_DATABASE)),
+        blobs=BlobStore(client[BLOBS_DATABASE]),
         hardware=hardware,
         weights=PinnedWeights(settings.models_dir),
+        disk=DiskGuard(client[BLOBS_DATABASE], settings.least_free_bytes, presence),
     )
     runner = Runner(around, journal, devices)
     idle = IdleReporter(bus, hardware, journal, runner, trainer_id, settings.idle_sample_seconds)
@@ -53,7 +57,7 @@ async def serve(settings: TrainerSettings) -> None:
     broker.context.set_global("generations", generations)
     processes = SideProcesses()
     broker.context.set_global("previews", Previews(around, processes))
-    broker.context.set_global("estimates", Estimates(around, processes))
+    broker.context.set_global("estimates", Estimates(around, processes, generations.make_room))
 
     async def mongo_problem() -> str | None:
         return await mongo.problem(client)

@@ -2,13 +2,15 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import structlog
 from pymongo.errors import PyMongoError
 
 from tunedeck_chassis.blobs import ORPHAN_AGE, BlobStore
+from tunedeck_chassis.disk_guard import DiskGuard
+from tunedeck_contracts.errors import InsufficientStorage
 from tunedeck_contracts.model_saving import StoredArtifact
 from tunedeck_trainer.file_hashes import files_of
 
@@ -18,26 +20,36 @@ RETRY_SECONDS = 1.0
 _CHUNK = 2**20
 
 
-async def store(folder: Path, blobs: BlobStore) -> list[StoredArtifact]:
-    """Put the tuned model's files into the blob store, each once; an outage of the store is waited out.
+async def store(
+    folder: Path, blobs: BlobStore, disk: DiskGuard, warn: Callable[[str], None]
+) -> list[StoredArtifact]:
+    """Put the tuned model's files into the blob store, each once. An outage of the store is waited out, and a
+    disk without room for them too, of which `warn` is told.
 
     They expire unless the jobs service keeps them: the run may not end as completed.
     """
     stored: list[StoredArtifact] = []
+    has_warned = False
     while True:
         try:
-            await _store_rest(folder, blobs, stored)
+            await _store_rest(folder, blobs, disk, stored)
             return stored
         except PyMongoError as error:
             log.warning("artifacts_not_stored", folder=str(folder), error=repr(error))
-            await asyncio.sleep(RETRY_SECONDS)
+        except InsufficientStorage as error:
+            log.warning("artifacts_not_stored", folder=str(folder), error=error.detail)
+            if not has_warned:
+                warn(f"The tuned model waits to be stored. {error.detail}")
+            has_warned = True
+        await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _store_rest(folder: Path, blobs: BlobStore, stored: list[StoredArtifact]) -> None:
+async def _store_rest(folder: Path, blobs: BlobStore, disk: DiskGuard, stored: list[StoredArtifact]) -> None:
     done = {one.path for one in stored}
     for file in files_of(folder):
         path = file.relative_to(folder).as_posix()
         if path not in done:
+            await disk.check(file.stat().st_size)
             blob = await blobs.put(_chunks(file), filename=path, keep_for=ORPHAN_AGE)
             stored.append(StoredArtifact(path=path, size=blob.size, sha256=blob.sha256, blob_id=blob.id))
 

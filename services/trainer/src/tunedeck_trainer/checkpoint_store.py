@@ -17,6 +17,7 @@ from tunedeck_contracts.errors import Conflict, NotFound, TunedeckError
 from tunedeck_contracts.runs import Run
 from tunedeck_trainer import checkpoint_files
 from tunedeck_trainer.checkpoint_files import TornCheckpoint
+from tunedeck_trainer.file_hashes import files_of
 from tunedeck_trainer.pipe import CHECKPOINTS_FOLDER, CheckpointWritten
 from tunedeck_trainer.reporting import FencedOut
 from tunedeck_trainer.surroundings import Surroundings
@@ -77,6 +78,8 @@ class CheckpointStore:
         if self._stored is None or self._stored[0] != written.step:
             folder = self._folder / str(written.step)
             name = f"{self._run.job_uid}-{written.step}.tar"
+            # Without room for it a checkpoint waits, or the next takes its place: a full disk would end all.
+            await self._around.disk.check(sum(one.stat().st_size for one in files_of(folder)))
             blob = await self._around.blobs.put(_archived(folder), filename=name, keep_for=ORPHAN_AGE)
             self._stored = (written.step, blob)
         crash_points.reached("trainer.checkpoint_stored")

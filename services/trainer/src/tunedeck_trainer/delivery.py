@@ -47,6 +47,35 @@ def training_event(
     )
 
 
+class Headway:
+    """How telemetry gets on with the points of one kind: what the stream has lost of it holds up the rest."""
+
+    def __init__(self, spool: Spool, kind: TrainingKind) -> None:
+        self._spool = spool
+        self._kind = kind
+        self._first: int | None = None
+        self._since = time.monotonic()
+        self._patience = AGAIN_SECONDS
+
+    def made(self) -> None:
+        """Count from now on."""
+        self._since = time.monotonic()
+
+    def is_lost(self, published: int) -> bool:
+        """Whether the first point that waits was published, up to this place, and waits for too long."""
+        first = self._spool.first(self._kind)
+        if first is None or first > published or first != self._first:
+            self._patience = AGAIN_SECONDS if first != self._first else self._patience
+            self._first = first
+            self.made()
+            return False
+        if time.monotonic() - self._since <= self._patience:
+            return False
+        self._patience = min(2 * self._patience, LONGEST_AGAIN_SECONDS)
+        self.made()
+        return True
+
+
 class Delivery:
     """Publishes the points of one run and frees what telemetry has stored."""
 
@@ -59,8 +88,7 @@ class Delivery:
         self._place = 0
         self._round = 0
         self._ask_seconds = ASK_SECONDS
-        self._again = AGAIN_SECONDS
-        self._progress_at = time.monotonic()
+        self._headway = {kind: Headway(spool, kind) for kind in TrainingKind}
         self._added = asyncio.Event()
         self._ask_now = asyncio.Event()
 
@@ -126,10 +154,8 @@ class Delivery:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ask_now.wait(), self._ask_seconds)
             self._ask_now.clear()
-            if self._spool.is_empty():
-                self._progress_at = time.monotonic()
-                continue
-            await self._free()
+            if not self._spool.is_empty():
+                await self._free()
 
     async def _free(self) -> None:
         known = self._spool.freed()
@@ -139,13 +165,14 @@ class Delivery:
             )
         except TunedeckError as error:
             log.warning("stored_unknown", job=self._job_uid, error=error.detail)
-            self._progress_at = time.monotonic()
+            for headway in self._headway.values():
+                headway.made()
             return
         if stored != known:
             self._spool.free(stored)
-            self._progress_at = time.monotonic()
-            self._again = AGAIN_SECONDS
-        elif time.monotonic() - self._progress_at > self._again and self.is_all_published():
+        # Each is to look, also behind one that says yes.
+        lost = [kind for kind, headway in self._headway.items() if headway.is_lost(self._place)]
+        if lost:
             self._publish_again()
 
     def is_all_published(self) -> bool:
@@ -157,6 +184,4 @@ class Delivery:
         log.warning("publishing_again", job=self._job_uid, round=self._round + 1)
         self._place = 0
         self._round += 1
-        self._progress_at = time.monotonic()
-        self._again = min(2 * self._again, LONGEST_AGAIN_SECONDS)
         self._added.set()

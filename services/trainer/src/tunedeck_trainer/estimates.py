@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from tunedeck_contracts import rpc
@@ -24,12 +25,20 @@ class Estimates:
     """One at a time, so that many that ask do not fill the disk with rows.
 
     On a GPU there is none while a run trains, and one that is made ends when a run begins: the run needs the
-    memory. On a CPU the machine ends an estimate's process before any other when memory is short.
+    memory. On a CPU the machine ends an estimate's process before any other when memory is short. `make_room`
+    frees what a run would find free.
     """
 
-    def __init__(self, around: Surroundings, processes: SideProcesses, seconds: float = _SECONDS) -> None:
+    def __init__(
+        self,
+        around: Surroundings,
+        processes: SideProcesses,
+        make_room: Callable[[], Awaitable[None]],
+        seconds: float = _SECONDS,
+    ) -> None:
         self._around = around
         self._processes = processes
+        self._make_room = make_room
         self._seconds = seconds
         self._turn = asyncio.Semaphore(1)
         self._folder = around.settings.work_dir.resolve() / "estimates"
@@ -79,6 +88,8 @@ class Estimates:
             return await self._measured(question)
 
     async def _measured(self, question: EstimateQuestion) -> Estimate:
+        # A run would find that memory free.
+        await self._make_room()
         ask = partial(self._processes.ask, MODULE, question, Estimate, question.device)
         if question.device == "cpu":
             return await ask()

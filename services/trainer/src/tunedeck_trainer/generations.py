@@ -116,10 +116,16 @@ class Generations:
             for request in [*self._line, *([self._speaking] if self._speaking else [])]:
                 await request.stream.error(Unavailable("The trainer is stopping; ask again in a moment."))
 
-    async def _give_way(self) -> None:
-        """A run begins: a model that only waits here gives its memory back, on a GPU one that speaks too."""
-        if self._speaker.is_on_gpu or self._speaking is None:
+    async def make_room(self) -> None:
+        """Let a model go that only waits here for the next question, and with it its memory."""
+        if self._speaking is None:
             await self._speaker.end()
+
+    async def _give_way(self) -> None:
+        """A run begins: on a GPU a model that speaks gives its memory back too."""
+        if self._speaker.is_on_gpu:
+            await self._speaker.end()
+        await self.make_room()
 
     def _check_places(self) -> None:
         taken = len(self._line) + (self._speaking is not None)

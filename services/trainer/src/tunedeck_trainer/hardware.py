@@ -1,15 +1,21 @@
 """What the host's hardware does: psutil for the machine, NVML for its GPUs. Nothing is invented."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pynvml
 
 from tunedeck_contracts.message import utc_now
 from tunedeck_contracts.training import GpuSample, ResourceSample
+
+Figure = TypeVar("Figure")
 
 _GIB = 2**30
 _CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "acpitz")
@@ -32,16 +38,28 @@ class Hardware:
         psutil.cpu_percent()
 
     @property
-    def gpu_count(self) -> int:
-        """GPUs that NVML knows; 0 without its library."""
-        return len(self._gpus)
+    def usable_gpus(self) -> list[int]:
+        """NVML's numbers of the GPUs that CUDA_VISIBLE_DEVICES leaves to this process, all without it.
+
+        As CUDA reads it: numbers or UUIDs, up to the first that is of no GPU.
+        """
+        named = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if named is None:
+            return list(self._gpus)
+        indices = [self._index(one.strip()) for one in named.split(",")]
+        return [index for index in takewhile(lambda one: one is not None, indices) if index is not None]
+
+    def _index(self, named: str) -> int | None:
+        if named.isdecimal():
+            return int(named) if int(named) in self._gpus else None
+        return _or_none(lambda: pynvml.nvmlDeviceGetIndex(pynvml.nvmlDeviceGetHandleByUUID(named)))
 
     def sample(self, iteration: int) -> ResourceSample:
         """The figures now; `iteration` is the run's newest loss point."""
         memory = psutil.virtual_memory()
         disk = psutil.disk_usage(str(self._disk))
         received, sent = self._network()
-        gpus = [_gpu(index, handle) for index, handle in enumerate(self._gpus)]
+        gpus = [_gpu(index, handle) for index, handle in self._gpus.items()]
         temperatures = [gpu.temp for gpu in gpus if gpu.temp is not None]
         return ResourceSample(
             iteration=iteration,
@@ -86,29 +104,33 @@ def _cpu_temperature() -> float | None:
     return max(readings) if readings else None
 
 
-def _gpu_handles() -> list[object]:
+def _gpu_handles() -> dict[int, object]:
+    """By NVML's number, without those that are lost."""
     try:
         pynvml.nvmlInit()
-        return [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        numbers = range(pynvml.nvmlDeviceGetCount())
     except pynvml.NVMLError:
-        return []
+        return {}
+    found = {number: _or_none(partial(pynvml.nvmlDeviceGetHandleByIndex, number)) for number in numbers}
+    return {number: handle for number, handle in found.items() if handle is not None}
 
 
 def _gpu(index: int, handle: object) -> GpuSample:
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    name = pynvml.nvmlDeviceGetName(handle)
+    name = _or_none(lambda: pynvml.nvmlDeviceGetName(handle))
+    # One that shares the machine's memory tells none of its own.
+    memory = _or_none(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
     return GpuSample(
         index=index,
-        name=name.decode() if isinstance(name, bytes) else name,
+        name=name.decode() if isinstance(name, bytes) else name or "GPU",
         percent=float(_or_none(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu) or 0.0),
-        vram_used_gb=memory.used / _GIB,
-        vram_total_gb=memory.total / _GIB,
+        vram_used_gb=memory.used / _GIB if memory is not None else 0.0,
+        vram_total_gb=memory.total / _GIB if memory is not None else 0.0,
         temp=_or_none(lambda: float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))),
         power_watts=_or_none(lambda: pynvml.nvmlDeviceGetPowerUsage(handle) / 1000),
     )
 
 
-def _or_none(read: Callable[[], float]) -> float | None:
+def _or_none(read: Callable[[], Figure]) -> Figure | None:
     """A figure, or None where this GPU does not give it."""
     try:
         return read()

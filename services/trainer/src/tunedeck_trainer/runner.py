@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import secrets
+import shutil
 import sqlite3
 
 import structlog
@@ -21,6 +22,8 @@ from tunedeck_trainer.surroundings import Surroundings
 log = structlog.get_logger()
 
 RETRY_SECONDS = 0.5
+LEAST_ROOM_BYTES = 64 * 2**20
+"""On the disk of the work folder, for a run to be claimed."""
 
 
 class Runner:
@@ -42,13 +45,20 @@ class Runner:
         await self._give_back()
         while True:
             self._woken.clear()
-            run = await self._claim()
+            run = await self._claim() if self._has_room() else None
             if run is not None:
                 reached("trainer.claimed")
                 await self._work(run)
                 continue
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), self._around.settings.claim_seconds)
+
+    def _has_room(self) -> bool:
+        """Whether a run could begin: one that finds no room fails, and so would all that wait."""
+        free = shutil.disk_usage(self._around.settings.work_dir).free
+        if free < LEAST_ROOM_BYTES:
+            log.warning("no_room_to_train", folder=str(self._around.settings.work_dir), free=free)
+        return free >= LEAST_ROOM_BYTES
 
     async def _give_back(self) -> None:
         """Report the runs that a former process of this trainer left behind."""

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from tunedeck_chassis.settings import ServiceSettings
+from tunedeck_chassis.settings import IntakeSettings
 
 
-class TrainerSettings(ServiceSettings):
+class TrainerSettings(IntakeSettings):
     """Where a trainer's files are and what it trains on. Two trainers never share a work folder."""
 
     models_dir: Path = Field(
@@ -22,7 +22,8 @@ class TrainerSettings(ServiceSettings):
     trainer_id: str | None = Field(default=None, description="Kept in the work folder when absent.")
     devices: list[str] | None = Field(
         default=None,
-        description="'cpu', or 'cuda:0' and so on, on all of which a run trains; all GPUs when absent.",
+        description="'cpu', or 'cuda:0' and so on, on all of which a run trains; when absent, those of "
+        "CUDA_VISIBLE_DEVICES, or else all GPUs.",
     )
     torch_threads: int | None = Field(
         default=None,

@@ -121,6 +121,12 @@ class Spool:
             logs=self._of_kind(TrainingKind.LOG, "freed"),
         )
 
+    def first(self, kind: TrainingKind) -> int | None:
+        """The place of the oldest point of a kind that waits."""
+        query = "SELECT MIN(place) FROM points WHERE kind = ?"
+        found: int | None = self._database.execute(query, (kind.value,)).fetchone()[0]
+        return found
+
     def newest(self) -> int:
         """The place of the newest point that waits; 0 for none."""
         return int(self._database.execute("SELECT COALESCE(MAX(place), 0) FROM points").fetchone()[0])

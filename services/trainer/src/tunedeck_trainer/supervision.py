@@ -5,6 +5,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import AsyncIterator, Coroutine
+from functools import partial
 from typing import Any
 
 import structlog
@@ -229,7 +230,8 @@ class Supervision:
         if ended.outcome is not Outcome.COMPLETED or not (self._folder / TUNED_FOLDER).is_dir():
             return message
         telling.phase = Phase.SAVING
-        stored = await artifacts.store(self._folder / TUNED_FOLDER, self._around.blobs)
+        around, warn = self._around, partial(telling.line, "warning")
+        stored = await artifacts.store(self._folder / TUNED_FOLDER, around.blobs, around.disk, warn)
         reached("trainer.artifacts_stored")
         return message.model_copy(update={"artifacts": stored})
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from tunedeck_chassis.blobs import BlobStore
 from tunedeck_chassis.bus import Bus
+from tunedeck_chassis.disk_guard import DiskGuard
 from tunedeck_contracts.jobs import Device
 from tunedeck_trainer.device_turn import DeviceTurn
 from tunedeck_trainer.hardware import Hardware
@@ -23,6 +24,8 @@ class Surroundings:
     blobs: BlobStore
     hardware: Hardware
     weights: PinnedWeights
+    disk: DiskGuard
+    """Of the blob store."""
     devices: tuple[str, ...] = ()
     """A run trains on all of one kind, with a process for each; none are as one."""
     turn: DeviceTurn = field(default_factory=DeviceTurn)

@@ -5,6 +5,7 @@ The stream has most of them; but that it took them is not yet that they are stor
 
 import asyncio
 import shutil
+import sqlite3
 import time
 from pathlib import Path
 
@@ -44,8 +45,16 @@ class Untold:
         """Deliver until cancelled; one that makes no headway holds up the others for a turn."""
         while True:
             for file in sorted(self._folder.glob("*.db")):
-                if await self._is_delivered(file) or time.time() - file.stat().st_mtime > KEPT_SECONDS:
-                    file.unlink()
+                try:
+                    if await self._is_delivered(file) or time.time() - file.stat().st_mtime > KEPT_SECONDS:
+                        file.unlink()
+                except (OSError, sqlite3.OperationalError) as error:
+                    # As on a full disk: it may be read later.
+                    log.warning("untold_points_wait", file=file.name, error=str(error))
+                except sqlite3.DatabaseError as error:
+                    # A machine that lost its power may have torn it.
+                    log.error("untold_points_broken", file=file.name, error=str(error))
+                    file.rename(file.with_suffix(".broken"))
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _is_delivered(self, file: Path) -> bool:

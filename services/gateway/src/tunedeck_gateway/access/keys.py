@@ -5,6 +5,7 @@ The secret has 256 random bits, so a slow hash would protect nothing more.
 
 import hashlib
 import hmac
+import math
 import re
 import secrets
 import time
@@ -129,12 +130,14 @@ class Keys:
     async def create(self, name: str, scope: Scope, expires_at: datetime | None) -> tuple[ApiKey, str]:
         """Keep a new key; the token is shown this once."""
         key, token = make_key(name, scope, expires_at)
-        await self._stored.insert(key)
+        with self._database.patience(math.inf, repeatable=False):
+            await self._stored.insert(key)
         return key, token
 
     async def all(self) -> list[ApiKey]:
         """Every key, the newest first."""
-        return await self._stored.all()
+        with self._database.patience(math.inf, repeatable=True):
+            return await self._stored.all()
 
     async def revoke(self, key_id: str) -> ApiKey:
         """End a key.
@@ -142,7 +145,8 @@ class Keys:
         Raises:
             NotFound: there is none of this id.
         """
-        key = await self._stored.revoke(key_id)
+        with self._database.patience(math.inf, repeatable=True):
+            key = await self._stored.revoke(key_id)
         if key is None:
             raise NotFound(f"There is no API key {key_id!r}; `tunedeck keys list` shows them.")
         self._cache.pop(key_id, None)

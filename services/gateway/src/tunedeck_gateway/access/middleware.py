@@ -61,9 +61,7 @@ class AccessMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Guard one request or one stream."""
         if scope["type"] == "http":
-            # Whatever of the gateway's own asks MongoDB for a request: keys, limits, the disk, a file.
-            with self._access.database.patience(math.inf, repeatable=scope["method"] in _CHANGES_NOTHING):
-                await self._request(scope, receive, send)
+            await self._request(scope, receive, send)
         elif scope["type"] == "websocket":
             await self._stream(scope, receive, send)
         else:
@@ -77,8 +75,9 @@ class AccessMiddleware:
             self._check_place(headers, changes=scope["method"] not in _CHANGES_NOTHING)
             scope.setdefault("state", {})["key_id"] = ""
             if not is_public(scope["path"]):
-                await self._check_key(scope, headers)
-                standing = await self._count(scope, headers)
+                with self._patience():
+                    await self._check_key(scope, headers)
+                    standing = await self._count(scope, headers)
                 counted = standing.headers if standing else {}
         except (TunedeckError, PyMongoError) as failure:
             error = as_tunedeck_error(failure)
@@ -110,9 +109,10 @@ class AccessMiddleware:
             await send({"type": "websocket.close", "code": FORBIDDEN_STREAM})
             return
         try:
-            key_id = await self._stream_key(scope, headers)
-            scope.setdefault("state", {})["key_id"] = key_id
-            await self._count(scope, headers)
+            with self._patience():
+                key_id = await self._stream_key(scope, headers)
+                scope.setdefault("state", {})["key_id"] = key_id
+                await self._count(scope, headers)
         except (TunedeckError, PyMongoError) as failure:
             error = as_tunedeck_error(failure)
             code = {401: UNAUTHORIZED_STREAM, 403: FORBIDDEN_STREAM, 429: LIMITED_STREAM}
@@ -133,6 +133,9 @@ class AccessMiddleware:
             self._open[caller] -= 1
             if not self._open[caller]:
                 del self._open[caller]
+
+    def _patience(self) -> contextlib.AbstractContextManager[None]:
+        return self._access.database.patience(math.inf, repeatable=True)
 
     def _check_place(self, headers: Headers, *, changes: bool) -> None:
         host = headers.get("host", "")

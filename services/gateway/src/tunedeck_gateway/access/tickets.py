@@ -1,10 +1,12 @@
 """Tickets for the live stream: a browser sends no header with it, and a key in an address would be logged."""
 
 import hashlib
+import math
 import secrets
 from datetime import timedelta
 from typing import Protocol
 
+from tunedeck_chassis.presence import Presence
 from tunedeck_contracts.errors import Unauthorized
 
 LIFETIME = timedelta(seconds=30)
@@ -23,13 +25,15 @@ class StoredTickets(Protocol):
 class Tickets:
     """Each is good for one connection to one job's stream within 30 seconds."""
 
-    def __init__(self, stored: StoredTickets) -> None:
+    def __init__(self, stored: StoredTickets, database: Presence) -> None:
         self._stored = stored
+        self._database = database
 
     async def give(self, key_id: str, job_id: str) -> str:
         """A new ticket for the bearer of a key."""
         ticket = secrets.token_urlsafe(32)
-        await self._stored.insert(_sha256(ticket), key_id, job_id, LIFETIME)
+        with self._database.patience(math.inf, repeatable=False):
+            await self._stored.insert(_sha256(ticket), key_id, job_id, LIFETIME)
         return ticket
 
     async def redeem(self, ticket: str, job_id: str) -> str:

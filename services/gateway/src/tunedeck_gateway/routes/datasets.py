@@ -112,6 +112,8 @@ async def download_dataset(
     headers = {"ETag": f'"{file.sha256}"', "Content-Disposition": _attachment(file.filename)}
     if if_none_match is not None and headers["ETag"] in if_none_match:
         return Response(status_code=304, headers=headers)
+    # A body that has begun can say no more that there is none.
+    await gateway.blobs.stat(file.blob_id)
     headers["Content-Length"] = str(file.size)
     return StreamingResponse(gateway.blobs.read(file.blob_id), media_type=file.media_type, headers=headers)
 

@@ -255,6 +255,8 @@ async def download_artifact(gateway: Here, uid: Uid, path: FilePath) -> Response
     """One file of the tuned model; the job's `artifacts` lists them with their hashes."""
     wanted = GetArtifact(uid=checked_id("job", uid), path=path)
     location = await gateway.bus.request(rpc.ARTIFACT_LOCATE, wanted)
+    # A body that has begun can say no more that there is none.
+    await gateway.blobs.stat(location.blob_id)
     filename = location.path.rsplit("/", 1)[-1]
     return StreamingResponse(
         gateway.blobs.read(location.blob_id),
