@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from bench.train_setup import SETTINGS, Setup
-from tunedeck_trainer.data import Example, collate
+from tunedeck_trainer.data import collate
 from tunedeck_trainer.order import EpochOrder
+from tunedeck_trainer.row_tokens import Example
 from tunedeck_trainer.shared_prefix import packed
 
 _MM_SECONDS = 4.0
@@ -25,7 +26,7 @@ def batches(setup: Setup) -> list[list[Example]]:
 def shared(batch: Sequence[Example], setup: Setup) -> int:
     """How many tokens at the head of these rows are computed once; 0 for none."""
     columns = [{"input_ids": one.input_ids, "labels": one.labels} for one in batch]
-    made = packed(collate(columns, setup.tokenizer.pad_token_id))
+    made = packed(collate(columns))
     return 0 if made is None else made.mask.shape[-1] - made.mask.shape[-2]
 
 

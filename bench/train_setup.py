@@ -91,7 +91,7 @@ class Setup:
         device = next(model.parameters()).device
         with torch.no_grad(), torch.autocast(device.type, self.dtype, enabled=self.on_gpu):
             for at in range(0, len(columns), 8):
-                batch = data.collate(columns[at : at + 8], self.tokenizer.pad_token_id)
+                batch = data.collate(columns[at : at + 8])
                 batch = {name: one.to(device) for name, one in batch.items()}
                 total += token_loss.whole_loss_sum(model, batch).item()
                 tokens += token_loss.count_targets(batch)

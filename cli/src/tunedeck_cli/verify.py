@@ -41,7 +41,8 @@ def verify(
         float,
         typer.Option(
             min=0.0,
-            help="Largest difference of a loss, as a share of it, where versions or hardware differ.",
+            help="Largest difference of a loss where versions or hardware differ, as a share of it, or of 1 "
+            "where it is below.",
         ),
     ] = TOLERANCE,
     files_only: Annotated[bool, typer.Option("--files-only", help="Train nothing: check the files.")] = False,
@@ -133,7 +134,10 @@ def _show_replay(shown: Replay) -> None:
     if shown.tolerance == 0:
         console.print("Replay: versions and hardware are the same, so the losses must be equal, bit for bit.")
     else:
-        console.print(f"Replay: losses may differ by {shown.tolerance:g} of their size at most.")
+        console.print(
+            f"Replay: losses may differ by {shown.tolerance:g} of their size at most, and those below 1 by "
+            f"{shown.tolerance:g}."
+        )
     for one in shown.differences:
         console.print(plain(f"  {one.what}: {one.recorded}, now {one.replayed}"), soft_wrap=True)
     losses = table("step", "loss", "recorded", "replayed", "difference", "")

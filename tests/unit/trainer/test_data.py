@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.trainer.child_runs import MODEL, write_rows
 from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_trainer import data
+from tunedeck_trainer import data, row_tokens
 from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.tokenizer_loading import load_tokenizer
 
@@ -19,8 +19,8 @@ def tokenizer(models_dir: Path) -> Any:
 
 
 def test_only_the_answer_and_the_end_of_its_turn_are_trained(tokenizer: Any) -> None:
-    example = data.encode(data.Row(1, "How?", "So."), tokenizer, 512)
-    trained = [label for label in example.labels if label != data.IGNORED]
+    example = row_tokens.encode([row_tokens.Row(1, "How?", "So.")], tokenizer, 512)[0]
+    trained = [label for label in example.labels if label != row_tokens.IGNORED]
     assert tokenizer.decode(trained) == "So.<|im_end|>"
     assert tokenizer.decode(example.input_ids) == (
         "<|im_start|>user\nHow?<|im_end|>\n<|im_start|>assistant\nSo.<|im_end|>"
@@ -31,16 +31,16 @@ def test_only_the_answer_and_the_end_of_its_turn_are_trained(tokenizer: Any) -> 
 def test_a_tokenizer_without_a_chat_template_still_learns_the_answer_alone(models_dir: Path) -> None:
     plain = load_tokenizer(models_dir / MODEL)
     plain.chat_template = None
-    example = data.encode(data.Row(1, "How?", "So."), plain, 512)
-    assert plain.decode([label for label in example.labels if label != data.IGNORED]) == "So.<|im_end|>"
+    example = row_tokens.encode([row_tokens.Row(1, "How?", "So.")], plain, 512)[0]
+    assert plain.decode([label for label in example.labels if label != row_tokens.IGNORED]) == "So.<|im_end|>"
 
 
 def test_a_template_that_tells_the_date_tells_the_same_one_every_day(models_dir: Path) -> None:
     dated = load_tokenizer(models_dir / MODEL)
     dated.chat_template = "{{ strftime_now('%d %b %Y') }}: " + dated.chat_template
-    example = data.encode(data.Row(1, "How?", "So."), dated, 512)
+    example = row_tokens.encode([row_tokens.Row(1, "How?", "So.")], dated, 512)[0]
     assert dated.decode(example.input_ids).startswith("26 Jul 2024: <|im_start|>user")
-    assert dated.decode([label for label in example.labels if label != data.IGNORED]) == "So.<|im_end|>"
+    assert dated.decode([label for label in example.labels if label != row_tokens.IGNORED]) == "So.<|im_end|>"
 
 
 def test_a_template_that_begins_an_answer_otherwise_than_it_writes_one_still_has_it_trained(
@@ -48,10 +48,44 @@ def test_a_template_that_begins_an_answer_otherwise_than_it_writes_one_still_has
 ) -> None:
     thinking = load_tokenizer(models_dir / MODEL)
     thinking.chat_template = thinking.chat_template.replace("assistant\n'", "assistant\n<think>'")
-    example = data.encode(data.Row(1, "How?", "So."), thinking, 512)
-    trained = [label for label in example.labels if label != data.IGNORED]
+    example = row_tokens.encode([row_tokens.Row(1, "How?", "So.")], thinking, 512)[0]
+    trained = [label for label in example.labels if label != row_tokens.IGNORED]
     assert thinking.decode(trained) == "So.<|im_end|>"
     assert thinking.decode(example.input_ids).endswith("assistant\n<think>So.<|im_end|>")
+
+
+def test_a_turn_whose_end_is_no_end_of_generation_is_followed_by_one(models_dir: Path) -> None:
+    base = load_tokenizer(models_dir / MODEL)
+    base.eos_token = "<|endoftext|>"
+    example = row_tokens.encode([row_tokens.Row(1, "How?", "So.")], base, 512)[0]
+    trained = [label for label in example.labels if label != row_tokens.IGNORED]
+    assert base.decode(trained) == "So.<|im_end|><|endoftext|>"
+
+
+def test_rows_have_the_same_tokens_together_as_alone(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_tokens, "_ROWS_AT_ONCE", 2)
+    rows = [row_tokens.Row(n, "How?", "So. " * 5 * n) for n in range(1, 6)]
+    alone = [one for row in rows for one in row_tokens.encode([row], tokenizer, 100)]
+    assert row_tokens.encode(rows, tokenizer, 100) == alone
+    assert [one.row for one in alone] == [1, 2, 3, 4, 5]
+    assert {one.truncated for one in alone} == {True, False}
+
+
+def test_a_row_that_cannot_be_tokenized_is_named(tokenizer: Any) -> None:
+    rows = [row_tokens.Row(n, "Half of a pair: \ud83d" if n == 4 else "How?", "So.") for n in range(1, 6)]
+    with pytest.raises(RunFailed, match="Row 4 cannot be tokenized") as failed:
+        row_tokens.encode(rows, tokenizer, 512)
+    assert failed.value.row == 4
+
+
+def test_a_row_that_the_template_refuses_is_named(models_dir: Path) -> None:
+    strict = load_tokenizer(models_dir / MODEL)
+    refusal = "{% if 'no' in messages[0]['content'] %}{{ raise_exception('not that') }}{% endif %}"
+    strict.chat_template = refusal + strict.chat_template
+    rows = [row_tokens.Row(n, "no" if n == 2 else "How?", "So.") for n in range(1, 4)]
+    with pytest.raises(RunFailed, match="does not take row 2: not that") as failed:
+        row_tokens.encode(rows, strict, 512)
+    assert failed.value.row == 2
 
 
 def test_a_long_row_is_cut_and_counted(tokenizer: Any, tmp_path: Path) -> None:
@@ -78,15 +112,20 @@ def test_every_row_without_a_trained_token_is_named_also_when_none_is_left(
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     prepared = data.prepare(file, tokenizer, Hyperparameters(max_length=100))
     assert prepared.untrainable_rows == long
-    assert "15 rows have no answer within max_length and are left out: rows 3, 7-19, 30." in prepared.warnings
-    with pytest.raises(RunFailed, match=r"there are 0\. 30 rows have no answer .* rows 1-30\.") as failed:
+    assert (
+        "15 rows have no answer within max_length and are left out: rows 3, 7-19, 30 of the dataset."
+        in prepared.warnings
+    )
+    with pytest.raises(
+        RunFailed, match=r"there are 0\. 30 rows have no answer .* rows 1-30 of the dataset\."
+    ) as failed:
         data.prepare(file, tokenizer, Hyperparameters(max_length=8))
     assert failed.value.row == 1
 
 
-def example(number: int, token: int) -> data.Example:
+def example(number: int, token: int) -> row_tokens.Example:
     """A row whose tokens are equal to those of all with the same one."""
-    return data.Example(number, [1, token, 2], [data.IGNORED, token, 2], truncated=False)
+    return row_tokens.Example(number, [1, token, 2], [row_tokens.IGNORED, token, 2], truncated=False)
 
 
 def test_the_split_is_seeded_and_shares_no_row() -> None:
@@ -147,8 +186,8 @@ def test_a_line_that_is_no_row_is_named(tmp_path: Path) -> None:
 
 
 def test_padding_is_neither_attended_nor_trained() -> None:
-    rows = [{"input_ids": [5, 6], "labels": [data.IGNORED, 6]}, {"input_ids": [7], "labels": [7]}]
-    batch = data.collate(rows, pad_token_id=2)
-    assert batch["input_ids"].tolist() == [[5, 6], [7, 2]]
+    rows = [{"input_ids": [5, 6], "labels": [row_tokens.IGNORED, 6]}, {"input_ids": [7], "labels": [7]}]
+    batch = data.collate(rows)
+    assert batch["input_ids"].tolist() == [[5, 6], [7, 0]]
     assert batch["attention_mask"].tolist() == [[1, 1], [1, 0]]
-    assert batch["labels"].tolist() == [[data.IGNORED, 6], [7, data.IGNORED]]
+    assert batch["labels"].tolist() == [[row_tokens.IGNORED, 6], [7, row_tokens.IGNORED]]

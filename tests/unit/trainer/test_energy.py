@@ -3,6 +3,7 @@
 import pynvml
 import pytest
 
+from tunedeck_trainer import energy
 from tunedeck_trainer.energy import EnergyMeter
 
 JOULE = 1000
@@ -53,10 +54,24 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> Nvml:
 
 def test_two_gpus_are_counted_together_from_when_the_meter_is_made(nvml: Nvml) -> None:
     meter = EnergyMeter("cuda:0", "cuda:1")
-    assert (meter.watt_hours, meter.watts) == (0.0, 400.0)
+    assert (meter.watt_hours, meter.lap()) == (0.0, 400.0)
     nvml.energy[0] += 3600 * JOULE
     nvml.energy[1] += 1800 * JOULE
     assert meter.watt_hours == pytest.approx(1.5)
+
+
+def test_a_lap_is_the_power_on_average_and_a_short_one_that_of_now(
+    nvml: Nvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter((100.0, 102.0, 102.1, 103.1))
+    monkeypatch.setattr(energy.time, "perf_counter", lambda: next(now))
+    meter = EnergyMeter("cuda:0", "cuda:1")
+    nvml.energy[0] += 900 * JOULE
+    nvml.energy[1] += 100 * JOULE
+    assert meter.lap() == pytest.approx(500.0)
+    assert meter.lap() == 400.0
+    nvml.energy[0] += 250 * JOULE
+    assert meter.lap() == pytest.approx(250.0)
 
 
 def test_another_gpu_of_the_machine_does_not_count(nvml: Nvml) -> None:
@@ -64,8 +79,8 @@ def test_another_gpu_of_the_machine_does_not_count(nvml: Nvml) -> None:
     nvml.energy[0] += 3600 * JOULE
     nvml.energy[1] += 7200 * JOULE
     assert meter.watt_hours == pytest.approx(2.0)
-    assert meter.watts == 99.5
-    assert EnergyMeter("cuda").watts == 300.5, "without an index it is the first"
+    assert meter.lap() == 99.5
+    assert EnergyMeter("cuda").lap() == 300.5, "without an index it is the first"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +92,7 @@ def test_what_nvml_does_not_tell_is_null(
 ) -> None:
     nvml.failing = failing
     meter = EnergyMeter("cuda:0", "cuda:1")
-    assert (meter.watt_hours is not None, meter.watts is not None) == (energy_is_known, power_is_known)
+    assert (meter.watt_hours is not None, meter.lap() is not None) == (energy_is_known, power_is_known)
 
 
 def test_a_counter_that_fails_later_leaves_no_figure(nvml: Nvml) -> None:
@@ -89,4 +104,4 @@ def test_a_counter_that_fails_later_leaves_no_figure(nvml: Nvml) -> None:
 def test_where_one_device_tells_nothing_the_sum_is_not_known(nvml: Nvml) -> None:
     for devices in (("cuda:0", "cuda:2"), ("cuda:0", "cpu"), ("cpu",), ()):
         meter = EnergyMeter(*devices)
-        assert (meter.watt_hours, meter.watts) == (None, None), devices
+        assert (meter.watt_hours, meter.lap()) == (None, None), devices

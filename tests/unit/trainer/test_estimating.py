@@ -13,6 +13,7 @@ from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Status
 from tunedeck_contracts.plans import Plan
 from tunedeck_trainer import estimating, failures, probing, side_process
+from tunedeck_trainer.energy import EnergyMeter
 from tunedeck_trainer.estimate_question import EstimateQuestion
 from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.loop import TokenTrainer
@@ -77,17 +78,25 @@ def test_what_a_run_would_refuse_is_refused(tmp_path: Path, gpt2_dir: Path) -> N
             estimating.estimate(question(tmp_path, gpt2_dir, GPT2, **settings))
 
 
+def test_target_modules_of_a_later_layer_are_quoted_as_those_of_any(tmp_path: Path, gpt2_dir: Path) -> None:
+    quoted = [
+        estimating.estimate(question(tmp_path, gpt2_dir, GPT2, max_steps=2, target_modules=modules))
+        for modules in (r".*\.h\.1\.attn\.c_attn", ["1.attn.c_attn"], r".*attn\.c_attn")
+    ]
+    assert len({quote.tokens.expected for quote in quoted}) == 1
+
+
 def let_fit(monkeypatch: pytest.MonkeyPatch, rows: int) -> list[tuple[int, int, bool]]:
     """Have no micro-batch fit that is larger; the tries of two layers or less, as they come."""
     tried: list[tuple[int, int, bool]] = []
     really = probing.measured
 
-    def measured(trainer: TokenTrainer, memory: MemoryUse) -> Measured:
+    def measured(trainer: TokenTrainer, memory: MemoryUse, energy: EnergyMeter) -> Measured:
         size, steps = trainer.args.train_batch_size, trainer.args.gradient_accumulation_steps
         tried.append((size, steps, trainer.model.is_activation_checkpointing))
         if size > rows:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB.")
-        return really(trainer, memory)
+        return really(trainer, memory, energy)
 
     monkeypatch.setattr(probing, "measured", measured)
     return tried
@@ -116,18 +125,36 @@ def test_what_would_not_fit_by_what_two_layers_take_is_split_too_and_told_where_
     tried: list[tuple[int, int, bool]] = []
     really = probing.measured
 
-    def measured(trainer: TokenTrainer, memory: MemoryUse) -> Measured:
+    def measured(trainer: TokenTrainer, memory: MemoryUse, energy: EnergyMeter) -> Measured:
         size, steps = trainer.args.train_batch_size, trainer.args.gradient_accumulation_steps
         tried.append((size, steps, trainer.model.is_activation_checkpointing))
         # Of each row a GiB.
         peak = int((size if not tried[-1][2] else 0.9) * 2**30)
-        return replace(really(trainer, memory), peak=peak, available=int(gibibytes * 2**30))
+        return replace(really(trainer, memory, energy), peak=peak, available=int(gibibytes * 2**30))
 
     monkeypatch.setattr(probing, "measured", measured)
     quote = estimating.estimate(question(tmp_path, gpt2_dir, GPT2, batch_size=8, max_steps=2))
     assert tried[-1] == split
     assert quote.fits is (gibibytes == 3)
     assert ("does not fit into what is free here now" in quote.basis) is not quote.fits
+
+
+def test_where_the_gpu_tells_its_power_the_energy_of_all_processes_is_quoted(
+    tmp_path: Path, gpt2_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = probing.measured
+
+    def measured(trainer: TokenTrainer, memory: MemoryUse, energy: EnergyMeter) -> Measured:
+        return replace(really(trainer, memory, energy), watts=100.0)
+
+    monkeypatch.setattr(probing, "measured", measured)
+    asked = question(tmp_path, gpt2_dir, GPT2, max_steps=2)
+    for processes in (1, 2):
+        quote = estimating.estimate(asked.model_copy(update={"processes": processes}))
+        assert quote.energy_watt_hours is not None
+        # Without the seconds of preparation, which the quote's time has.
+        hours = quote.energy_watt_hours.expected / (100 * processes)
+        assert 0 < hours * 3600 < quote.seconds.expected
 
 
 def test_what_fits_in_no_split_is_a_failure_of_the_job_that_says_what_to_change(
@@ -147,7 +174,7 @@ def test_an_error_that_is_not_for_memory_is_not_searched_around(
 ) -> None:
     tried: list[TokenTrainer] = []
 
-    def broken(trainer: TokenTrainer, memory: MemoryUse) -> Measured:
+    def broken(trainer: TokenTrainer, memory: MemoryUse, energy: EnergyMeter) -> Measured:
         tried.append(trainer)
         raise RuntimeError("shape mismatch")
 

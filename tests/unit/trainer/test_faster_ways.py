@@ -13,7 +13,7 @@ from transformers import Gemma3Config, Gemma3ForConditionalGeneration, OPTConfig
 from tests.unit.trainer.child_runs import MODEL, write_rows
 from tests.unit.trainer.resume_runs import GPT2
 from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_trainer import data, head_loss, shared_prefix, token_loss
+from tunedeck_trainer import data, head_loss, row_tokens, shared_prefix, token_loss
 from tunedeck_trainer.lora_kernel import LoraLinear, use_kernel
 from tunedeck_trainer.model_loading import add_lora, load_model
 from tunedeck_trainer.tokenizer_loading import load_tokenizer
@@ -30,7 +30,7 @@ def batches(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
     tokenizer = load_tokenizer(models_dir / MODEL)
     rows = data.prepare(file, tokenizer, SETTINGS).train
     columns = [{"input_ids": row.input_ids, "labels": row.labels} for row in rows]
-    return [data.collate(columns[at : at + 4], tokenizer.pad_token_id) for at in range(0, 80, 4)]
+    return [data.collate(columns[at : at + 4]) for at in range(0, 80, 4)]
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_every_gradient_is_that_of_the_plain_way(plain: Any, batches: list[Batch
 
 
 def test_a_batch_is_packed_behind_what_its_rows_begin_with() -> None:
-    none = data.IGNORED
+    none = row_tokens.IGNORED
     ids = torch.tensor([[5, 6, 7, 1, 2], [5, 6, 7, 3, 0]])
     batch = {"input_ids": ids, "labels": torch.tensor([[none, none, none, none, 2], [none] * 3 + [3, none]])}
     made = shared_prefix.packed(batch)

@@ -15,7 +15,7 @@ from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Status
 from tunedeck_contracts.plans import Plan
 from tunedeck_contracts.previews import JobPreview, PreviewedRow
-from tunedeck_trainer import data
+from tunedeck_trainer import data, row_tokens
 from tunedeck_trainer.model_loading import load_model
 from tunedeck_trainer.points import Points
 from tunedeck_trainer.preview_question import PreviewQuestion
@@ -62,7 +62,7 @@ def test_it_is_the_first_batch_of_a_real_run(models_dir: Path, rows_file: Path, 
         is_read = first["attention_mask"][position].bool()
         labels = first["labels"][position][is_read].tolist()
         assert [token.id for token in row.tokens] == first["input_ids"][position][is_read].tolist()
-        assert [token.trained for token in row.tokens] == [label != data.IGNORED for label in labels]
+        assert [token.trained for token in row.tokens] == [label != row_tokens.IGNORED for label in labels]
         assert row.padding == (~is_read).sum()
         assert row.trained_token_count == sum(token.trained for token in row.tokens) > 0
 
@@ -119,7 +119,7 @@ def test_the_tokens_of_a_row_spell_what_the_model_reads(tokenizer: Any) -> None:
 def test_a_model_without_a_chat_template_has_its_plain_form_spelled_out(models_dir: Path) -> None:
     plain = load_tokenizer(models_dir / MODEL)
     plain.chat_template = None
-    assert data.form(plain) == (
+    assert row_tokens.form(plain) == (
         'The model has no chat template; rows are written in a plain form: "{input}\\n{output}<|im_end|>".'
     )
     row = one(plain, "How?", "So.")
@@ -127,7 +127,7 @@ def test_a_model_without_a_chat_template_has_its_plain_form_spelled_out(models_d
 
 
 def test_an_answer_has_a_limit_and_says_what_it_left_out(tokenizer: Any) -> None:
-    examples = [data.encode(data.Row(n, "How?", "So."), tokenizer, 512) for n in (1, 2, 3)]
+    examples = row_tokens.encode([row_tokens.Row(n, "How?", "So.") for n in (1, 2, 3)], tokenizer, 512)
     length = len(examples[0].input_ids)
     rows = shown(examples, tokenizer, most_tokens=length + 5)
     assert [len(row.tokens) for row in rows] == [length, 5, 0]
@@ -136,7 +136,7 @@ def test_an_answer_has_a_limit_and_says_what_it_left_out(tokenizer: Any) -> None
 
 
 def one(tokenizer: Any, question: str, answer: str) -> PreviewedRow:
-    return shown([data.encode(data.Row(1, question, answer), tokenizer, 512)], tokenizer)[0]
+    return shown(row_tokens.encode([row_tokens.Row(1, question, answer)], tokenizer, 512), tokenizer)[0]
 
 
 def test_its_process_needs_no_weights_and_neither_bus_nor_database(models_dir: Path, tmp_path: Path) -> None:

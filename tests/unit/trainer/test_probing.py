@@ -56,7 +56,7 @@ class InThisProcess:
         self._folder = folder
         self._tokenizer = load_tokenizer(models_dir / model)
         self._prepared = data.prepare(self.spec.rows_file, self._tokenizer, settings)
-        self.model = prepare_model(models_dir / model, settings, torch.float32)
+        self.model = prepare_model(models_dir / model, settings, torch.float32, False)
         self.tried: list[BatchSplit] = []
         self.told: list[FromChild] = []
         self.faulty: Callable[[], None] = lambda: None
@@ -233,7 +233,7 @@ def test_a_process_of_several_counts_what_it_computes(
         return computed(model, inputs)
 
     trainer.compute_loss = compute_loss  # type: ignore[method-assign, assignment]
-    found = measured(trainer, MemoryUse(False, processes=2))
+    found = measured(trainer, MemoryUse(False, processes=2), EnergyMeter("cpu"))
     assert [found.longest.tokens, found.middle.tokens] == sizes[1:]
 
 
@@ -271,3 +271,6 @@ def test_a_quote_counts_the_runs_own_rows() -> None:
     assert (quote.peak_memory_bytes.low, quote.peak_memory_bytes.high) == (900, 1500)
     assert quote.energy_watt_hours is not None
     assert quote.energy_watt_hours.expected == pytest.approx(usual / 10)
+    low, high = quote.energy_watt_hours.low, quote.energy_watt_hours.high
+    # From less power for the shortest time to more for the longest, without the preparation.
+    assert (low, high) == pytest.approx((0.5 * 0.5 * usual / 2 / 10, 1.2 * 2 * slow / 10))

@@ -98,9 +98,7 @@ def test_the_loss_at_answers_alone_is_the_models_own(models_dir: Path, tmp_path:
     tokenizer = load_tokenizer(models_dir / MODEL)
     write_rows(tmp_path / "rows.jsonl", 20)
     rows = data.prepare(tmp_path / "rows.jsonl", tokenizer, Hyperparameters()).train
-    batch = data.collate(
-        [{"input_ids": row.input_ids, "labels": row.labels} for row in rows], tokenizer.pad_token_id
-    )
+    batch = data.collate([{"input_ids": row.input_ids, "labels": row.labels} for row in rows])
     own = model(**batch).loss
     ours = token_loss.answer_loss_sum(model, batch) / token_loss.count_targets(batch)
     whole = token_loss.whole_loss_sum(model, batch) / token_loss.count_targets(batch)

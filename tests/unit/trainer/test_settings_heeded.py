@@ -123,11 +123,26 @@ def test_dora_trains_lengths_beside_directions_and_its_adapter_is_read_back(
     assert can_skip_questions(tuned, _batch(models_dir, tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("final_logit_softcapping", 30.0), ("logit_scale", 0.0625), ("logits_scaling", 8.0)],
+)
+def test_a_model_that_caps_or_scales_its_logits_computes_its_own_loss(
+    models_dir: Path, tmp_path: Path, setting: str, value: float
+) -> None:
+    write_rows(tmp_path / "rows.jsonl", 8)
+    model = load_model(models_dir / MODEL, torch.float32)
+    batch = _batch(models_dir, tmp_path)
+    assert can_skip_questions(model, batch)
+    setattr(model.config, setting, value)
+    assert not can_skip_questions(model, batch)
+
+
 def _batch(models_dir: Path, folder: Path) -> dict[str, torch.Tensor]:
     tokenizer = load_tokenizer(models_dir / MODEL)
     rows = data.prepare(folder / "rows.jsonl", tokenizer, SETTINGS).train
     taken = [{"input_ids": row.input_ids, "labels": row.labels} for row in rows]
-    return data.collate(taken, tokenizer.pad_token_id)
+    return data.collate(taken)
 
 
 def test_each_optimizer_makes_steps_of_its_own(models_dir: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 from dataclasses import dataclass, field, replace
@@ -71,7 +72,7 @@ class Run:
 def on_two(
     folder: Path, models_dir: Path, on_message: OnMessage | None = None, resume: Path | None = None
 ) -> Run:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     write_rows(folder / "rows.jsonl", ROWS)
     told, status, printed = run_child(folder, models_dir, SETTINGS, on_message, devices=TWO, resume=resume)
     assert status == 0, printed
@@ -158,6 +159,9 @@ def test_a_pause_reaches_both_at_one_step_and_the_run_goes_on_bit_for_bit(
     assert paused.told[-1] == Stopped(wanted=Wanted.PAUSE)
     last = paused.points[-1].step
     assert 2 <= last < STEPS
+    # A run that is started again in its folder finds what torch's launcher has left there.
+    (tmp_path / "resumed").mkdir()
+    shutil.copy(paused.folder / "rendezvous", tmp_path / "resumed")
     resumed = on_two(tmp_path / "resumed", models_dir, resume=paused.folder / "checkpoints" / str(last))
     assert resumed.without_clock == two.without_clock
 

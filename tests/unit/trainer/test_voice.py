@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationMixin
 
 from tests.unit.trainer.child_runs import MODEL
 from tunedeck_contracts.errors import BadRequest
@@ -171,6 +171,21 @@ def test_the_token_that_ends_the_turn_is_not_told(told: Told, models_dir: Path, 
     before = said[: said.index(said[2])]
     assert ended.say() == before
     assert (ended.end.reason, ended.end.tokens) == ("stop", len(before))
+
+
+def test_drawing_leaves_no_token_out_but_what_the_models_own_settings_leave_out(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heeded: list[int | None] = []
+    own = GenerationMixin._get_logits_processor
+
+    def noted(self: Any, generation_config: Any, *args: Any, **options: Any) -> Any:
+        heeded.append(generation_config.top_k)
+        return own(self, generation_config, *args, **options)
+
+    monkeypatch.setattr(GenerationMixin, "_get_logits_processor", noted)
+    told.say(temperature=1.0, top_p=1.0, max_new_tokens=2)
+    assert heeded == [0]
 
 
 def test_a_model_for_which_there_is_no_memory_is_not_loaded(

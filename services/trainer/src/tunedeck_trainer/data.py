@@ -1,59 +1,20 @@
-"""Rows of a dataset as tokens: what the model reads, and which of it the loss counts."""
+"""Rows of a dataset as tokens: read, split, and put into batches."""
 
 import json
 import random
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import TemplateError
 
 from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_trainer.failures import RunFailed
-
-IGNORED = -100
-"""The label of a token that the loss does not count (torch's own `ignore_index`)."""
-
-TOLD_DATE = date(2024, 7, 26)
-"""The date that a chat template writes which asks for today's, here and in answers.
-
-By the real one a row would have other tokens every day, and neither a resumed run nor a repeated one would
-train on what the first did. It is the one that Llama 3's own template falls back on.
-"""
-
-_ASKS_THE_DATE = re.compile(r"""strftime_now\(\s*(['"])(?P<format>.*?)\1\s*\)""")
-"""What transformers gives a template to ask by; it takes no other in its place."""
+from tunedeck_trainer.row_tokens import IGNORED, Example, Row, encode
 
 _NAMED_RANGES = 100
-
-
-@dataclass(frozen=True)
-class Row:
-    """One question with its answer; `number` counts the rows of the file from 1."""
-
-    number: int
-    input: str
-    output: str
-
-
-@dataclass(frozen=True)
-class Example:
-    """A row as tokens. `labels` is as long as `input_ids`: the token itself, or IGNORED."""
-
-    row: int
-    input_ids: list[int]
-    labels: list[int]
-    truncated: bool
-
-    @property
-    def trained_tokens(self) -> int:
-        """Tokens that the loss counts; the first token of a text is never predicted."""
-        return sum(label != IGNORED for label in self.labels[1:])
 
 
 @dataclass(frozen=True)
@@ -87,7 +48,7 @@ def prepare(
     length, limit = settings.max_length, "max_length"
     if positions is not None and positions < length:
         length, limit = positions, f"the model's own length of {positions} tokens, which is below max_length,"
-    examples = [_encoded(row, tokenizer, length) for row in read_rows(rows_file)]
+    examples = encode(read_rows(rows_file), tokenizer, length)
     untrainable = [one.row for one in examples if one.trained_tokens == 0]
     usable = [one for one in examples if one.trained_tokens > 0]
     try:
@@ -106,19 +67,10 @@ def prepare(
     )
 
 
-def form(tokenizer: Any) -> str:
-    """How a row is written for the model, as a sentence for the job's log and its preview."""
-    if tokenizer.chat_template is not None:
-        return "Rows are written by the model's own chat template."
-    begins_with_bos = tokenizer.bos_token_id in prompt_tokens("", tokenizer)[:1]
-    begin = tokenizer.bos_token if begins_with_bos else ""
-    written = f"{begin}{{input}}\n{{output}}{tokenizer.eos_token or ''}"
-    return f"The model has no chat template; rows are written in a plain form: {json.dumps(written)}."
-
-
 def _left_out(untrainable: Sequence[int], limit: str) -> str:
     return (
-        f"{len(untrainable)} rows have no answer within {limit} and are left out: rows {_named(untrainable)}."
+        f"{len(untrainable)} rows have no answer within {limit} and are left out: rows "
+        f"{_named(untrainable)} of the dataset."
     )
 
 
@@ -150,64 +102,6 @@ def read_rows(rows_file: Path) -> list[Row]:
                     row=number,
                 ) from error
     return rows
-
-
-def _encoded(row: Row, tokenizer: Any, max_length: int) -> Example:
-    try:
-        return encode(row, tokenizer, max_length)
-    except TemplateError as error:
-        sentence = f"The model's chat template does not take row {row.number}: {error}"
-        raise RunFailed(FailureCode.USER_CODE, sentence, row=row.number) from error
-    except (ValueError, TypeError) as error:
-        sentence = f"Row {row.number} cannot be tokenized: {error!r}"
-        raise RunFailed(FailureCode.BAD_DATA, sentence, row=row.number) from error
-
-
-def encode(row: Row, tokenizer: Any, max_length: int) -> Example:
-    """Tokens of the row in the model's chat form, cut at `max_length`.
-
-    Question and answer are tokenized apart, as they are when the tuned model is asked.
-    """
-    prompt, answer = chat_texts(row, tokenizer)
-    prompt_ids = prompt_tokens(prompt, tokenizer)
-    answer_ids = list(tokenizer(answer, add_special_tokens=False)["input_ids"])
-    input_ids = prompt_ids + answer_ids
-    labels = [IGNORED] * len(prompt_ids) + answer_ids
-    return Example(row.number, input_ids[:max_length], labels[:max_length], len(input_ids) > max_length)
-
-
-def chat_texts(row: Row, tokenizer: Any) -> tuple[str, str]:
-    """The question up to where the model speaks, and the answer up to the token that ends its turn."""
-    end = tokenizer.eos_token or ""
-    question = [{"role": "user", "content": row.input}]
-    prompt = prompt_text(question, tokenizer)
-    if tokenizer.chat_template is None:
-        return prompt, row.output + end
-    answered = [*question, {"role": "assistant", "content": row.output}]
-    whole = _templated(answered, tokenizer)
-    if not whole.startswith(prompt):
-        return prompt, row.output + end
-    answer = whole[len(prompt) :]
-    return prompt, answer.rstrip() if end and answer.rstrip().endswith(end) else answer
-
-
-def prompt_text(messages: Sequence[dict[str, str]], tokenizer: Any) -> str:
-    """A conversation up to where the model speaks; without a chat template, one question in a plain form."""
-    if tokenizer.chat_template is None:
-        return f"{messages[-1]['content']}\n"
-    return _templated(messages, tokenizer, add_generation_prompt=True)
-
-
-def _templated(messages: Sequence[dict[str, str]], tokenizer: Any, **options: bool) -> str:
-    template = _ASKS_THE_DATE.sub(
-        lambda found: json.dumps(TOLD_DATE.strftime(found["format"])), tokenizer.get_chat_template()
-    )
-    return str(tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, **options))
-
-
-def prompt_tokens(prompt: str, tokenizer: Any) -> list[int]:
-    """What the model reads of a prompt; a chat template has written the special tokens already."""
-    return list(tokenizer(prompt, add_special_tokens=tokenizer.chat_template is None)["input_ids"])
 
 
 def split(examples: Sequence[Example], settings: Hyperparameters) -> tuple[list[Example], list[Example]]:
@@ -243,15 +137,18 @@ def split(examples: Sequence[Example], settings: Hyperparameters) -> tuple[list[
     return train, validation
 
 
-def collate(examples: Sequence[dict[str, list[int]]], pad_token_id: int) -> dict[str, torch.Tensor]:
-    """Padded on the right to the longest: `input_ids`, `attention_mask`, `labels`, each (rows, tokens)."""
+def collate(examples: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+    """Padded on the right to the longest: `input_ids`, `attention_mask`, `labels`, each (rows, tokens).
+
+    The padding is token 0, which every model has, and is masked: not every tokenizer has a token for it.
+    """
     longest = max(len(one["input_ids"]) for one in examples)
 
     def padded(values: list[int], filler: int) -> list[int]:
         return values + [filler] * (longest - len(values))
 
     return {
-        "input_ids": torch.tensor([padded(one["input_ids"], pad_token_id) for one in examples]),
+        "input_ids": torch.tensor([padded(one["input_ids"], 0) for one in examples]),
         "attention_mask": torch.tensor([padded([1] * len(one["input_ids"]), 0) for one in examples]),
         "labels": torch.tensor([padded(one["labels"], IGNORED) for one in examples]),
     }

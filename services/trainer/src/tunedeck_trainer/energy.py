@@ -1,10 +1,13 @@
 """What a run's GPUs draw, where they tell: NVML counts the energy of a whole GPU, in millijoules."""
 
+import time
 from collections.abc import Callable
 
 import pynvml
 
 _MILLIJOULES_AN_HOUR_OF_A_WATT = 3_600_000.0
+_SHORTEST_LAP = 0.5
+"""Seconds. The counter goes on every tenth of one: of less it tells too little."""
 
 
 class EnergyMeter:
@@ -13,10 +16,14 @@ class EnergyMeter:
     def __init__(self, *devices: str) -> None:
         self._handles = [_handle(device) for device in devices]
         self._began = self._counted()
+        self._lap_began = (self._began, time.perf_counter())
 
-    @property
-    def watts(self) -> float | None:
-        """What they draw now."""
+    def lap(self) -> float | None:
+        """The watts that they have drawn on average since the lap before; of a short one, those of now."""
+        (before, began), (now, ended) = self._lap_began, (self._counted(), time.perf_counter())
+        self._lap_began = (now, ended)
+        if before is not None and now is not None and ended - began >= _SHORTEST_LAP:
+            return (now - before) / 1000 / (ended - began)
         milliwatts = self._read(pynvml.nvmlDeviceGetPowerUsage)
         return milliwatts / 1000 if milliwatts is not None else None
 

@@ -24,11 +24,12 @@ from tunedeck_contracts.estimates import BatchSplit, Estimate
 from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_trainer import batch_splits, data, failures, model_files, probing, quoting
+from tunedeck_trainer.energy import EnergyMeter
 from tunedeck_trainer.estimate_question import EstimateQuestion
 from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.memory_use import MemoryUse
 from tunedeck_trainer.model_config import load_config, positions
-from tunedeck_trainer.model_loading import add_lora, check_method
+from tunedeck_trainer.model_loading import add_lora, check_method, in_any_layer
 from tunedeck_trainer.order import EpochOrder
 from tunedeck_trainer.points import Points
 from tunedeck_trainer.precision import compute_dtype, is_gpu, weight_dtype
@@ -75,11 +76,15 @@ def estimate(question: EstimateQuestion) -> Estimate:
     lengths = [len(one.input_ids) for one in prepared.train]
     rows_a_step = settings.batch_size * settings.gradient_accumulation_steps * question.processes
     order = EpochOrder(lengths, rows_a_step, settings.seed)
-    measure = partial(_measured, config, tokenizer, prepared, settings, on_gpu)
+    energy = EnergyMeter(question.device)
+    cut = in_any_layer(config, settings)
+    measure = partial(_measured, config, tokenizer, prepared, cut, on_gpu, energy)
     asked = batch_splits.as_asked(settings)
     # How small 4 bits make the layers is not measured: they are here in 16.
     is_comparable = settings.method != "qlora"
     found, split = _fitted(measure, asked, MemoryUse(on_gpu), is_comparable)
+    if found.watts is not None:
+        found = replace(found, watts=found.watts * question.processes)
     of_each = batch_splits.applied(split, settings)
     work = quoting.work_of(
         of_each.model_copy(update={"batch_size": of_each.batch_size * question.processes}),
@@ -159,11 +164,18 @@ def _measured(
     prepared: data.Prepared,
     settings: Hyperparameters,
     on_gpu: bool,
+    energy: EnergyMeter,
     split: BatchSplit,
 ) -> Measured:
     layers = config.num_hidden_layers
     tried = partial(
-        _step, tokenizer=tokenizer, prepared=prepared, settings=settings, on_gpu=on_gpu, split=split
+        _step,
+        tokenizer=tokenizer,
+        prepared=prepared,
+        settings=settings,
+        on_gpu=on_gpu,
+        energy=energy,
+        split=split,
     )
     first = tried(_cut(config, 1))
     if layers < 2:
@@ -188,9 +200,13 @@ def _step(
     prepared: data.Prepared,
     settings: Hyperparameters,
     on_gpu: bool,
+    energy: EnergyMeter,
     split: BatchSplit,
 ) -> Measured:
     compute = compute_dtype(settings, on_gpu)
+    memory = MemoryUse(on_gpu)
+    # What the step before has left in the allocator would count with this one's.
+    memory.release()
     model = AutoModelForCausalLM.from_config(config, dtype=weight_dtype(settings, compute))
     if settings.method != "full":
         model = add_lora(model, settings)
@@ -202,9 +218,8 @@ def _step(
         arguments = training_arguments(applied, Path(folder), on_gpu, compute)
         points = Points(lambda _: None, stopped)
         trainer = build_trainer(model, tokenizer, prepared, arguments, points, stopped)
-        memory = MemoryUse(on_gpu)
         with memory.limited():
-            return probing.measured(trainer, memory)
+            return probing.measured(trainer, memory, energy)
 
 
 def extended(first: Measured, second: Measured, layers: int) -> Measured:
@@ -226,6 +241,7 @@ def extended(first: Measured, second: Measured, layers: int) -> Measured:
         middle=whole(first.middle, second.middle),
         peak=int(all_of(first.peak, second.peak)),
         available=first.available,
+        watts=second.watts,
     )
 
 

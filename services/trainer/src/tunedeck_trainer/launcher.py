@@ -23,19 +23,23 @@ def main() -> int:
     """Launch and wait; a process that was killed kills this one by the same signal, so that its parent
     judges it as it would judge a single one."""
     processes, folder, descriptor = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    meeting, rendezvous = Path(folder) / "meeting", Path(folder) / "rendezvous"
+    for left in (meeting, rendezvous):
+        # Of an earlier start in this folder: torch marks its rendezvous as closed at its end.
+        left.unlink(missing_ok=True)
     # What went wrong is told by the processes themselves.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     # They are all on this host, whatever its name leads to.
     os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
     # torch's launcher itself would open a store over TCP for them.
-    os.environ |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", MEETING_FILE: str(Path(folder) / "meeting")}
+    os.environ |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", MEETING_FILE: str(meeting)}
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
         run_id="run",
         rdzv_backend="c10d",
-        rdzv_endpoint=str(Path(folder) / "rendezvous"),
+        rdzv_endpoint=str(rendezvous),
         rdzv_configs={"store_type": "file"},
         local_addr="127.0.0.1",
         max_restarts=0,

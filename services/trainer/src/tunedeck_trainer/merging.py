@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from tunedeck_contracts.artifacts import MergeAgreement
-from tunedeck_trainer.data import IGNORED, Example
 from tunedeck_trainer.model_config import positions
+from tunedeck_trainer.row_tokens import IGNORED, Example
+from tunedeck_trainer.whole_model import save_whole
 
 MERGED_FOLDER = "merged"
 PROMPTS = 16
@@ -30,7 +31,7 @@ def save_merged(
     of_adapter = [_answered(model, tokenizer, prompt, between) for prompt in prompts]
     merged = model.merge_and_unload()
     of_merged = [_answered(merged, tokenizer, prompt, between) for prompt in prompts]
-    merged.save_pretrained(folder)
+    save_whole(merged, folder)
     tokenizer.save_pretrained(folder)
     return agreement(of_adapter, of_merged)
 

@@ -7,13 +7,17 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PretrainedConfig
 
 from tunedeck_contracts.failures import FailureCode
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_trainer.failures import RunFailed, of_exception
 from tunedeck_trainer.precision import weight_dtype
+
+_TO_A_LAYER = re.compile(r"^.*?\.\d+\.")
+"""Of a module's name, up to the number of its layer."""
 
 
 def check_method(settings: Hyperparameters, on_gpu: bool) -> None:
@@ -38,19 +42,18 @@ def check_method(settings: Hyperparameters, on_gpu: bool) -> None:
         )
 
 
-def prepare_model(folder: Path, settings: Hyperparameters, compute: torch.dtype) -> Any:
+def prepare_model(folder: Path, settings: Hyperparameters, compute: torch.dtype, on_gpu: bool) -> Any:
     """The model with the weights that its method trains as the only ones with a gradient.
 
     Raises:
         RunFailed: it cannot be loaded, or target_modules do not fit it.
     """
-    if settings.method == "full":
-        return load_model(folder, weight_dtype(settings, compute))
     if settings.method == "qlora":
-        model = load_model(folder, compute, quantization_config=_four_bits(compute), device_map={"": 0})
+        model = load_model(folder, compute, on_gpu, quantization_config=_four_bits(compute))
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
         return add_lora(model, settings)
-    return add_lora(load_model(folder, weight_dtype(settings, compute)), settings)
+    model = load_model(folder, weight_dtype(settings, compute), on_gpu)
+    return model if settings.method == "full" else add_lora(model, settings)
 
 
 def is_in_four_bits(settings: Hyperparameters, on_gpu: bool) -> bool:
@@ -65,13 +68,13 @@ def load_frozen(folder: Path, settings: Hyperparameters, compute: torch.dtype, o
         RunFailed: it cannot be loaded.
     """
     if is_in_four_bits(settings, on_gpu):
-        return load_model(folder, compute, quantization_config=_four_bits(compute), device_map={"": 0})
-    model = load_model(folder, compute)
-    return model.to("cuda") if on_gpu else model
+        return load_model(folder, compute, on_gpu, quantization_config=_four_bits(compute))
+    return load_model(folder, compute, on_gpu)
 
 
-def load_model(folder: Path, dtype: torch.dtype, **options: Any) -> Any:
-    """The causal language model of a folder, from safetensors alone."""
+def load_model(folder: Path, dtype: torch.dtype, on_gpu: bool = False, **options: Any) -> Any:
+    """The causal language model of a folder, from safetensors alone; straight onto the GPU, past the host's
+    memory, which may be less."""
     try:
         return AutoModelForCausalLM.from_pretrained(
             folder,
@@ -79,6 +82,7 @@ def load_model(folder: Path, dtype: torch.dtype, **options: Any) -> Any:
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
+            device_map={"": 0} if on_gpu else None,
             **options,
         )
     except (OSError, ValueError, ImportError, SafetensorError) as error:
@@ -105,6 +109,24 @@ def add_lora(model: Any, settings: Hyperparameters) -> Any:
         return get_peft_model(model, lora)
     except (ValueError, re.error) as error:
         raise RunFailed(FailureCode.BAD_SETTINGS, f"target_modules do not fit this model: {error}") from error
+
+
+def in_any_layer(config: PretrainedConfig, settings: Hyperparameters) -> Hyperparameters:
+    """The settings for a model of fewer layers: what target_modules match in some layer, they match in all.
+
+    Raises:
+        RunFailed: they do not fit the whole model.
+    """
+    if settings.method == "full" or settings.target_modules == "all-linear":
+        return settings
+    with torch.device("meta"):
+        whole = AutoModelForCausalLM.from_config(config)
+        tuned = add_lora(whole, settings.model_copy(update={"use_dora": False}))
+    matched = [
+        name for name, one in tuned.get_base_model().named_modules() if isinstance(one, BaseTunerLayer)
+    ]
+    parts = sorted({_TO_A_LAYER.sub("", name) for name in matched})
+    return settings.model_copy(update={"target_modules": parts})
 
 
 def _four_bits(compute: torch.dtype) -> BitsAndBytesConfig:

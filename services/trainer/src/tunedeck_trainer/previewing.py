@@ -13,7 +13,7 @@ from tunedeck_contracts.previews import (
     PreviewedRow,
     PreviewedToken,
 )
-from tunedeck_trainer import data, model_files
+from tunedeck_trainer import data, model_files, row_tokens
 from tunedeck_trainer.model_config import load_config, positions
 from tunedeck_trainer.order import EpochOrder
 from tunedeck_trainer.preview_question import PreviewQuestion
@@ -43,7 +43,7 @@ def preview(question: PreviewQuestion) -> JobPreview:
         revision=plan.model.revision,
         dataset=plan.dataset.uid,
         template="plain" if tokenizer.chat_template is None else "chat_template",
-        form=data.form(tokenizer),
+        form=row_tokens.form(tokenizer),
         batch_size=batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         max_length=settings.max_length,
@@ -58,16 +58,16 @@ def preview(question: PreviewQuestion) -> JobPreview:
     )
 
 
-def shown(examples: list[data.Example], tokenizer: Any, most_tokens: int = MOST_TOKENS) -> list[PreviewedRow]:
+def shown(
+    examples: list[row_tokens.Example], tokenizer: Any, most_tokens: int = MOST_TOKENS
+) -> list[PreviewedRow]:
     """The examples as one batch; `most_tokens` in all, the first rows' before the later ones'."""
-    batch = data.collate(
-        [{"input_ids": one.input_ids, "labels": one.labels} for one in examples], tokenizer.pad_token_id
-    )
+    batch = data.collate([{"input_ids": one.input_ids, "labels": one.labels} for one in examples])
     rows = []
     for position, example in enumerate(examples):
         is_read = batch["attention_mask"][position].bool()
         ids = batch["input_ids"][position][is_read].tolist()
-        counted = batch["labels"][position][is_read] != data.IGNORED
+        counted = batch["labels"][position][is_read] != row_tokens.IGNORED
         # The first token of a text is never predicted.
         counted[0] = False
         trained = counted.tolist()

@@ -7,7 +7,6 @@ learning rate is zero, it is thrown away after, and the random states are put ba
 for bit the one that it were without.
 """
 
-import dataclasses
 import gc
 import logging
 import math
@@ -117,7 +116,7 @@ class Probe:
         """What was measured, or why it does not fit."""
         try:
             with self._memory.limited():
-                return measured(trainer, self._memory), ""
+                return measured(trainer, self._memory, self._energy), ""
         except (MemoryError, RuntimeError) as error:
             if failures.of_exception(error).code is not FailureCode.OUT_OF_MEMORY:
                 raise
@@ -134,8 +133,7 @@ class Probe:
         applied = batch_splits.applied(split, spec.run.hyperparameters)
         settings = applied.model_copy(update={"batch_size": trainer.args.train_batch_size})
         work = quoting.work_of(settings, ordered, validation).shared_among(trainer.ranks.count)
-        measured = dataclasses.replace(found, watts=self._energy.watts)
-        return quoting.quoted(spec.device, measured, work, _GROUNDS, elapsed)
+        return quoting.quoted(spec.device, found, work, _GROUNDS, elapsed)
 
 
 def compute_activations_again(model: Any) -> None:
@@ -151,23 +149,22 @@ def micro_batches(rows: Sequence[Row], size: int) -> tuple[Sequence[Row], Sequen
     return ordered[:size], ordered[-size:], ordered[middle : middle + size]
 
 
-def measured(trainer: TokenTrainer, memory: MemoryUse) -> Measured:
-    """Time and memory of the trainer's micro-batches, of which nothing is left."""
-    model = trainer.model
+def measured(trainer: TokenTrainer, memory: MemoryUse, energy: EnergyMeter) -> Measured:
+    """Time, memory and power of the trainer's micro-batches, of which nothing is left."""
     available = memory.available
-    accumulates = trainer.args.gradient_accumulation_steps > 1
-    passes = []
+    batches = micro_batches(trainer.train_dataset, trainer.args.train_batch_size)
     with _random_states_kept(trainer.args.device), _throwaway_optimizer(trainer) as optimizer:
         memory.forget_peak()
-        for rows in micro_batches(trainer.train_dataset, trainer.args.train_batch_size):
-            if not accumulates:
-                model.zero_grad(set_to_none=True)
-            passes.append(_pass(trainer, optimizer, rows))
-    _, longest, middle = passes
-    return Measured(longest=longest, middle=middle, peak=memory.peak, available=available)
+        _pass(trainer, optimizer, batches[0])
+        energy.lap()
+        longest, middle = [_pass(trainer, optimizer, rows) for rows in batches[1:]]
+        watts = energy.lap()
+    return Measured(longest=longest, middle=middle, peak=memory.peak, available=available, watts=watts)
 
 
 def _pass(trainer: TokenTrainer, optimizer: torch.optim.Optimizer, rows: Sequence[Row]) -> Pass:
+    if trainer.args.gradient_accumulation_steps == 1:
+        trainer.model.zero_grad(set_to_none=True)
     clock = _Clock(trainer.args.device)
     trainer.model.train()
     inputs = trainer._prepare_inputs(trainer.data_collator(rows))

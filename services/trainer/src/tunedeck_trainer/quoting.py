@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from tunedeck_contracts.estimates import Estimate, Range
 from tunedeck_contracts.hyperparameters import Hyperparameters
 
-# A reading of one moment, for a run of hours.
+# What two micro-batches draw, for a run of hours.
 _POWER = (0.5, 1.2)
 _HOUR = 3600.0
 
@@ -60,7 +60,8 @@ class Grounds:
 
 @dataclass(frozen=True)
 class Measured:
-    """The micro-batches of the longest and of middle rows; bytes at most, and those that there may be."""
+    """The micro-batches of the longest and of middle rows; bytes at most, and those that there may be; what
+    the run's GPUs draw, where they tell."""
 
     longest: Pass
     middle: Pass
@@ -91,14 +92,15 @@ def quoted(device: str, found: Measured, work: Work, grounds: Grounds, elapsed: 
     paces = (found.middle.pace, found.longest.pace)
     low, high = grounds.seconds
     shortest = work.fewest_steps / work.steps
-    expected = _seconds(found, work, found.middle.pace)
-    watt_hours = found.watts * expected / _HOUR if found.watts is not None else None
+    seconds = Range(
+        low=low * shortest * _seconds(found, work, min(paces)),
+        expected=_seconds(found, work, found.middle.pace),
+        high=high * _seconds(found, work, max(paces)),
+    )
     return Estimate(
         device=device,
         seconds=Range(
-            low=elapsed + low * shortest * _seconds(found, work, min(paces)),
-            expected=elapsed + expected,
-            high=elapsed + high * _seconds(found, work, max(paces)),
+            low=elapsed + seconds.low, expected=elapsed + seconds.expected, high=elapsed + seconds.high
         ),
         step_seconds=Range(
             low=low * _step_seconds(found, work, min(paces)),
@@ -107,10 +109,19 @@ def quoted(device: str, found: Measured, work: Work, grounds: Grounds, elapsed: 
         ),
         peak_memory_bytes=_around(found.peak, grounds.memory),
         tokens=Range(low=work.read_tokens * shortest, expected=work.read_tokens, high=work.read_tokens),
-        energy_watt_hours=_around(watt_hours, _POWER) if watt_hours is not None else None,
+        energy_watt_hours=_energy(found.watts, seconds) if found.watts is not None else None,
         available_memory_bytes=found.available,
         fits=found.peak <= found.available,
         basis=grounds.sentence,
+    )
+
+
+def _energy(watts: float, seconds: Range) -> Range:
+    """Watt-hours of a run that takes so long."""
+    low, high = _POWER
+    hours = watts / _HOUR
+    return Range(
+        low=low * hours * seconds.low, expected=hours * seconds.expected, high=high * hours * seconds.high
     )
 
 

@@ -15,7 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 from tunedeck_contracts.estimates import BatchSplit
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Phase, Result
-from tunedeck_trainer import batch_splits, data, model_files
+from tunedeck_trainer import batch_splits, data, model_files, row_tokens
 from tunedeck_trainer.best_weights import BestWeights
 from tunedeck_trainer.checkpointing import Checkpoints, History
 from tunedeck_trainer.energy import EnergyMeter
@@ -76,14 +76,14 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
 
     model_folder = model_files.locate(spec.run.model, spec.models_dir)
     tokenizer = load_tokenizer(model_folder)
-    log.info("%s The loss counts the answer's tokens only.", data.form(tokenizer))
+    log.info("%s The loss counts the answer's tokens only.", row_tokens.form(tokenizer))
     prepared = data.prepare(spec.rows_file, tokenizer, settings, positions(load_config(model_folder)))
     for warning in prepared.warnings:
         log.warning(warning)
     _stop_if(wishes, ranks)
     memory, energy = MemoryUse(on_gpu, ranks.count), EnergyMeter(*(spec.devices or [spec.device]))
     check_room(model_folder, settings, compute, memory.free)
-    model = prepare_model(model_folder, settings, compute)
+    model = prepare_model(model_folder, settings, compute, on_gpu)
     _stop_if(wishes, ranks)
     log.info(
         "Training (%s, %s) on %s in %s: %d rows, %d for validation.",
@@ -198,7 +198,7 @@ def build_trainer(
         train_dataset=_columns(prepared.train),
         eval_dataset=_columns(prepared.validation),
         processing_class=tokenizer,
-        data_collator=partial(_collated, pad_token_id=tokenizer.pad_token_id, ranks=ranks),
+        data_collator=partial(_collated, ranks=ranks),
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -246,15 +246,15 @@ def training_arguments(
     )
 
 
-def _columns(examples: list[data.Example]) -> Any:
+def _columns(examples: list[row_tokens.Example]) -> Any:
     return [{"row": one.row, "input_ids": one.input_ids, "labels": one.labels} for one in examples]
 
 
-def _collated(examples: list[dict[str, Any]], pad_token_id: int, ranks: Ranks) -> dict[str, torch.Tensor]:
+def _collated(examples: list[dict[str, Any]], ranks: Ranks) -> dict[str, torch.Tensor]:
     """This process's share of a batch; its rows' numbers, and its tokens without the padding, are of all."""
     own = ranks.share(examples) or [_without_answer(examples[0])]
     return {
-        **data.collate(own, pad_token_id),
+        **data.collate(own),
         "rows": torch.tensor([one["row"] for one in examples]),
         "tokens": torch.tensor(sum(len(one["input_ids"]) for one in examples)),
     }
@@ -262,7 +262,7 @@ def _collated(examples: list[dict[str, Any]], pad_token_id: int, ranks: Ranks) -
 
 def _without_answer(example: dict[str, Any]) -> dict[str, Any]:
     """A row that adds nothing to loss or gradient, for a process that has none of a last small batch."""
-    return {**example, "labels": [data.IGNORED] * len(example["labels"])}
+    return {**example, "labels": [row_tokens.IGNORED] * len(example["labels"])}
 
 
 def _log_losses(points: Points, best: BestWeights) -> None:

@@ -17,7 +17,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from tunedeck_trainer.data import IGNORED
+from tunedeck_trainer.row_tokens import IGNORED
 
 ATTENTION = "sdpa_of_shared_prefix"
 """transformers' name for the attention below; of a plain batch it is its own `sdpa`."""

@@ -10,8 +10,8 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import structlog
 from pydantic import ValidationError
@@ -58,7 +58,7 @@ class SideProcesses:
             InternalError: a defect of the module.
         """
         async with self._turn:
-            process = await _started(module, device)
+            process = await started(_asked(module, device))
             try:
                 answer, printed = await process.communicate(question.to_json())
             finally:
@@ -71,21 +71,26 @@ class SideProcesses:
         raise _why_not(process.returncode, answer)
 
 
-async def _started(module: str, device: str) -> Process:
-    starting = asyncio.create_task(
-        asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "tunedeck_trainer.side_answer", module),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            start_new_session=True,
-            env=environment(device),
-            preexec_fn=_step_back(die_with(os.getpid(), _OOM_SCORE)),
-        )
+def _asked(module: str, device: str) -> Coroutine[Any, Any, Process]:
+    return asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tunedeck_trainer.side_answer", module),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+        start_new_session=True,
+        env=environment(device),
+        preexec_fn=_step_back(die_with(os.getpid(), _OOM_SCORE)),
     )
+
+
+async def started(start: Coroutine[Any, Any, Process]) -> Process:
+    """The process, whole; whoever cancels this ends it.
+
+    asyncio waits for ever for a process whose start was cancelled half-way.
+    """
+    starting = asyncio.create_task(start)
     try:
-        # asyncio waits for ever for a process whose start was cancelled half-way.
         return await asyncio.shield(starting)
     except asyncio.CancelledError:
         await _gone(await starting)

@@ -17,6 +17,7 @@ from tunedeck_contracts.message import Message
 from tunedeck_trainer.device_turn import DeviceTurn
 from tunedeck_trainer.memory import MemoryWatch
 from tunedeck_trainer.process import die_with, environment
+from tunedeck_trainer.side_process import started
 from tunedeck_trainer.speech_pipe import Began, Ended, FallSilent, NoRoom, Refused, Said, Speak, from_speaker
 
 log = structlog.get_logger()
@@ -107,15 +108,17 @@ class Speaker:
                 raise DeviceTaken
             if self._process is not None and self._process.returncode is None:
                 return self._process
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tunedeck_trainer.speaking", self._device),
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=PIPE,
-                limit=_LINE_BYTES,
-                start_new_session=True,
-                env=environment(self._device),
-                preexec_fn=die_with(os.getpid(), _OOM_SCORE),
+            process = await started(
+                asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "tunedeck_trainer.speaking", self._device),
+                    stdin=PIPE,
+                    stdout=PIPE,
+                    stderr=PIPE,
+                    limit=_LINE_BYTES,
+                    start_new_session=True,
+                    env=environment(self._device),
+                    preexec_fn=die_with(os.getpid(), _OOM_SCORE),
+                )
             )
             self._process = process
             self._watch = MemoryWatch(process.pid)

@@ -13,8 +13,8 @@ import torch
 from peft import PeftModel
 from torch.nn import functional
 
-from tunedeck_trainer.data import IGNORED
 from tunedeck_trainer.head_loss import head_loss_sum
+from tunedeck_trainer.row_tokens import IGNORED
 from tunedeck_trainer.shared_prefix import attend_shared, packed
 
 LossSum = Callable[[Any, dict[str, torch.Tensor]], torch.Tensor]
@@ -23,6 +23,8 @@ log = logging.getLogger("tunedeck")
 
 _AGREEMENT = 1e-4
 _AGREEMENT_OF_16_BITS = 2e-2
+_OF_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+"""Settings of models that cap or scale what their output layer gives."""
 
 
 def whole_loss_sum(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -96,7 +98,13 @@ def fastest_loss_sum(
 
 
 def can_skip_questions(model: Any, inputs: dict[str, torch.Tensor]) -> bool:
-    """Whether both ways agree on a sample: not for models that scale or cap their logits afterwards."""
+    """Whether both ways agree on a sample: not for models that scale or cap their logits afterwards.
+
+    Of a cap that bites seldom a sample in 16 bits may show nothing: the model's settings tell of it.
+    """
+    config = _causal(model).config.get_text_config()
+    if any(getattr(config, name, None) not in (None, 1.0) for name in _OF_LOGITS):
+        return False
     return agree(answer_loss_sum, whole_loss_sum, model, inputs)
 
 
@@ -107,7 +115,7 @@ def agree(quicker: LossSum, slower: LossSum, model: Any, inputs: dict[str, torch
     try:
         with torch.no_grad():
             wanted, given = slower(model, inputs).item(), quicker(model, inputs).item()
-    except (AttributeError, TypeError, NotImplementedError, RuntimeError) as error:
+    except (AttributeError, TypeError, NotImplementedError, RuntimeError, ValueError, IndexError) as error:
         # The model has no such parts, takes other arguments or has no room for both: the slower way stays.
         log.info("The losses are computed the slower way: %s does not work here: %r", quicker.__name__, error)
         return False

@@ -13,11 +13,12 @@ from tunedeck_contracts.jobs import Result
 from tunedeck_contracts.message import utc_now
 from tunedeck_contracts.runs import Run
 from tunedeck_contracts.training import LossPoint
-from tunedeck_trainer import data, training_record
-from tunedeck_trainer.data import Example
+from tunedeck_trainer import row_tokens, training_record
 from tunedeck_trainer.file_hashes import described, files_of
 from tunedeck_trainer.merging import MERGED_FOLDER, save_merged
 from tunedeck_trainer.model_card import CARD, licence_of, model_card
+from tunedeck_trainer.row_tokens import Example
+from tunedeck_trainer.whole_model import save_whole
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,14 @@ def save_tuned(
     run = trained.run
     is_whole = run.hyperparameters.method == "full"
     if is_whole:
-        model.save_pretrained(folder)
+        save_whole(model, folder)
     else:
         _save_adapter(folder, model, run)
     tokenizer.save_pretrained(folder)
     merge = None
     if run.model_saving.save_merged and not is_whole:
         merge = save_merged(model, tokenizer, held_out, folder / MERGED_FOLDER, between)
-    licence, form = licence_of(base_folder), data.form(tokenizer)
+    licence, form = licence_of(base_folder), row_tokens.form(tokenizer)
     card = model_card(run, trained.result, trained.losses, merge, licence, form)
     (folder / CARD).write_text(card, encoding="utf-8")
     save_record(folder, trained, merge)

@@ -19,7 +19,7 @@ from tunedeck_contracts.errors import BadRequest
 from tunedeck_contracts.generation import COLDEST, GeneratedToken, GenerateText, GenerationEnd
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.message import Message
-from tunedeck_trainer import data, memory, model_files
+from tunedeck_trainer import memory, model_files, row_tokens
 from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.model_config import positions
 from tunedeck_trainer.model_loading import is_in_four_bits, load_frozen
@@ -200,7 +200,7 @@ def _prompt(asked: GenerateText, tokenizer: Any) -> list[int]:
     if tokenizer.chat_template is None and len(messages) > 1:
         raise BadRequest("The model has no chat template, so it takes one user's message and no more.")
     try:
-        return data.prompt_tokens(data.prompt_text(messages, tokenizer), tokenizer)
+        return row_tokens.prompt_tokens(row_tokens.prompt_text(messages, tokenizer), tokenizer)
     except TemplateError as error:
         raise BadRequest(f"The model's chat template does not take these messages: {error}") from error
 
@@ -224,6 +224,9 @@ def _config(asked: GenerateText, loaded: _Loaded, room: int) -> GenerationConfig
     )
     if not draws:
         config.update(top_k=None)
+    elif config.top_k is None:
+        # transformers' own default would leave all but 50 tokens out.
+        config.update(top_k=0)
     return config
 
 
