@@ -13,8 +13,9 @@ demo: setup       ## Fine-tune the bundled model through the whole system
 up: setup         ## Run the whole stack until Ctrl-C
 	@exec $(BIN)/tunedeck up
 
-test: setup       ## Every test
-	@exec $(BIN)/python -m pytest tests
+test: setup       ## Every test: two files at a time, then those of failure, which want the machine for themselves
+	@$(BIN)/python -m pytest tests --ignore=tests/chaos -n 2 --dist loadfile
+	@exec $(BIN)/python -m pytest tests/chaos
 
 check: setup      ## Lint, format, types, import rules, schemas and documents
 	$(BIN)/ruff check .
