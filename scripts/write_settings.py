@@ -150,7 +150,7 @@ def _own(settings_class: type[ServiceSettings]) -> Iterator[Setting]:
     for name, field in settings_class.model_fields.items():
         if name not in inherited:
             is_secret = "SecretStr" in str(field.annotation)
-            variable = f"{prefix}{name}"
+            variable = str(field.validation_alias or f"{prefix}{name}")
             yield Setting(
                 variable.lower() if is_secret else variable.upper(),
                 _default(field),

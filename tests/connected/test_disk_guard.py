@@ -17,7 +17,7 @@ from tunedeck_chassis.disk_guard import DiskGuard
 from tunedeck_chassis.mongo import Client
 from tunedeck_chassis.presence import Presence
 from tunedeck_chassis.settings import ServiceSettings
-from tunedeck_contracts.errors import InsufficientStorage
+from tunedeck_contracts.errors import InsufficientStorage, Unavailable
 from tunedeck_gateway import errors
 from tunedeck_gateway.bridge import Gateway
 from tunedeck_gateway.routes import datasets, jobs, uploads
@@ -64,6 +64,25 @@ async def test_what_was_measured_before_is_no_answer_when_mongodb_gives_none(
     monkeypatch.setattr(disk_guard, "BELIEVED_SECONDS", 0.0)
     monkeypatch.setattr(disk_guard, "ASKING_SECONDS", 1e-6)
     await guard.check()
+
+
+async def test_what_was_granted_counts_as_written(client: Client) -> None:
+    guard = DiskGuard(client["tunedeck_gateway"], 1, Presence())
+    free = await guard._measure()
+    assert free is not None
+    # Written twice, 0.3 of it takes 0.6.
+    await guard.check(int(0.3 * free))
+    with pytest.raises(InsufficientStorage, match="MB do not fit until some space is freed"):
+        await guard.check(int(0.3 * free))
+    await guard.check()
+
+
+async def test_bytes_are_not_written_on_a_guess(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk_guard, "ASKING_SECONDS", 1e-6)
+    guard = DiskGuard(client["tunedeck_gateway"], 1, Presence())
+    await guard.check()
+    with pytest.raises(Unavailable, match="does not tell"):
+        await guard.check(1)
 
 
 async def test_who_comes_while_mongodb_is_asked_waits_for_what_it_says(client: Client) -> None:

@@ -154,11 +154,15 @@ async def test_while_the_store_is_away_or_full_training_goes_on_and_the_disk_sta
     await until(lambda: len(told(place)) > 20)
     await until(lambda: len([one for one in folder.iterdir() if one.name.isdecimal()]) <= 4)
     place.disk.room = 1000
-    place.blobs.away = False
     await until(lambda: place.disk.refused > 1)
+    place.blobs.away = False
+    before = place.disk.refused
+    await until(lambda: place.disk.refused > before + 1)
     assert (place.bus.registered, list(place.blobs.held)) == ([], ["b"])
+    await until(lambda: "Checkpoints wait to be stored." in lines(place))
     place.disk.room = 2**40
     await until(lambda: bool(place.bus.registered))
+    assert lines(place).count("Checkpoints wait to be stored.") == 1
     assert place.bus.registered[0].step > 1
     place.bus.wanted = Wanted.CANCEL
     await asyncio.wait_for(task, 30)

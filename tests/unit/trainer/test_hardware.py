@@ -10,6 +10,7 @@ import pytest
 
 from tunedeck_contracts.jobs import Device
 from tunedeck_trainer.hardware import Hardware
+from tunedeck_trainer.settings import TrainerSettings
 from tunedeck_trainer.surroundings import Surroundings
 
 
@@ -59,10 +60,8 @@ class Nvml:
     def handle(self, index: int) -> int:
         return index
 
-    def by_uuid(self, uuid: str) -> int:
-        if uuid != "GPU-2":
-            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
-        return 2
+    def uuid(self, handle: int) -> str:
+        return f"GPU-{handle}f93-7a"
 
     def memory(self, handle: int) -> Any:
         if handle == 1:
@@ -79,8 +78,7 @@ def three_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 3)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", nvml.handle)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", nvml.by_uuid)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetIndex", nvml.handle)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUUID", nvml.uuid)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", nvml.memory)
     for figure in ("Name", "UtilizationRates", "Temperature", "PowerUsage"):
         monkeypatch.setattr(pynvml, f"nvmlDeviceGet{figure}", nvml.unsupported)
@@ -100,7 +98,9 @@ def test_a_gpu_that_does_not_tell_its_memory_is_sampled_all_the_same(
         (None, [0, 1, 2]),
         ("1", [1]),
         ("2, 0", [2, 0]),
-        ("GPU-2,1", [2, 1]),
+        ("GPU-2f93-7a,GPU-1f", [2, 1]),
+        ("0,0", [0]),
+        ("0,GPU-,1", [0]),
         ("0,GPU-9,1", [0]),
         ("1,7,0", [1]),
         ("-1", []),
@@ -108,10 +108,16 @@ def test_a_gpu_that_does_not_tell_its_memory_is_sampled_all_the_same(
     ],
 )
 def test_a_trainer_takes_the_gpus_that_cuda_leaves_it(
-    three_gpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None, usable: list[int]
+    three_gpus: None, tmp_path: Path, variable: str | None, usable: list[int]
 ) -> None:
-    if variable is None:
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    else:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
-    assert Hardware(tmp_path).usable_gpus == usable
+    assert Hardware(tmp_path).usable_gpus(variable) == usable
+
+
+def test_the_variable_is_cudas_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert TrainerSettings().cuda_visible_devices == "1"
+
+
+def test_a_name_of_no_gpu_does_not_mean_the_processor(three_gpus: None, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'MIG-3f93', of which NVML knows no GPU here"):
+        Hardware(tmp_path).usable_gpus("MIG-3f93")

@@ -65,6 +65,7 @@ class BlobStore:
         self._presence = presence or Presence()
         self._left: set[str] = set()
         """Blobs that were given up while MongoDB was away."""
+        self._ending: asyncio.Task[None] | None = None
         self._files = database["fs.files"]
         self._chunks = database["fs.chunks"]
         self._given_up = database["fs.given_up"]
@@ -96,7 +97,9 @@ class BlobStore:
             await to_the_end(self._insert(self._files, _files_document(blob, filename, keep_for)))
         except BaseException:
             self._left.add(blob_id)
-            if not self._presence.is_away:
+            if self._presence.is_away:
+                self._ending = asyncio.create_task(writes.all_ended())
+            else:
                 with suppress(PyMongoError):
                     await to_the_end(self._give_up(blob_id, writes))
             raise
@@ -115,8 +118,8 @@ class BlobStore:
         n = first_chunk
         while left > 0:
             # One query a chunk: a cursor would run out of time behind a slow reader.
-            with self._patience(repeatable=True):
-                chunk = await self._chunks.find_one({"files_id": blob_id, "n": n}, {"data": True})
+            # Once some of it was read, a refusal helps nobody: a restart of MongoDB is waited for.
+            chunk = await self._chunks.find_one({"files_id": blob_id, "n": n}, {"data": True})
             if chunk is None:
                 raise _removed(blob_id)
             data = bytes(chunk["data"])
@@ -213,7 +216,7 @@ class BlobStore:
         """What could not be removed then; what it fails at now again, the sweep does after a day."""
         for blob_id in list(self._left):
             with suppress(PyMongoError):
-                await self._remove(blob_id)
+                await self._give_up(blob_id, Writes())
             self._left.discard(blob_id)
 
     async def _give_up(self, blob_id: str, writes: Writes) -> None:

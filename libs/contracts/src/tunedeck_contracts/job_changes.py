@@ -1,6 +1,6 @@
 """What a person may ask of a job: another state, priority or deadline, its removal, its events."""
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictInt, model_validator
 
 from tunedeck_contracts.events import JobEvent
 from tunedeck_contracts.jobs import HIGHEST_PRIORITY, LOWEST_PRIORITY
@@ -58,7 +58,7 @@ class ResumeJob(Message):
 class RetryOptions(Message):
     """What `POST /api/jobs/{uid}/retry` takes."""
 
-    from_checkpoint: int | None = Field(
+    from_checkpoint: StrictInt | None = Field(
         default=None,
         ge=1,
         description="The `step` of a registered checkpoint to go on from; without it, from the start.",
@@ -77,7 +77,7 @@ class RetryJob(Message):
 class JobChanges(Message):
     """What `PATCH /api/jobs/{uid}` takes: what is named is changed, a `deadline` of null takes it away."""
 
-    priority: int | None = Field(
+    priority: StrictInt | None = Field(
         default=None, ge=LOWEST_PRIORITY, le=HIGHEST_PRIORITY, description="Higher goes first in the queue."
     )
     deadline: GivenTime | None = Field(

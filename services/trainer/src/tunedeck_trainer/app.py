@@ -34,7 +34,11 @@ async def serve(settings: TrainerSettings) -> None:
     client = mongo.connect(settings, presence=presence)
     broker = create_broker(settings, "trainer")
     bus = Bus(broker)
-    devices = settings.devices or [f"cuda:{index}" for index in hardware.usable_gpus] or ["cpu"]
+    devices = (
+        settings.devices
+        or [f"cuda:{index}" for index in hardware.usable_gpus(settings.cuda_visible_devices)]
+        or ["cpu"]
+    )
     trainer_id = settings.trainer_id or journal.trainer_id
     around = Surroundings(
         settings=settings,

@@ -10,7 +10,7 @@ from pymongo.errors import PyMongoError
 
 from tunedeck_chassis.blobs import ORPHAN_AGE, BlobStore
 from tunedeck_chassis.disk_guard import DiskGuard
-from tunedeck_contracts.errors import InsufficientStorage
+from tunedeck_contracts.errors import InsufficientStorage, Unavailable
 from tunedeck_contracts.model_saving import StoredArtifact
 from tunedeck_trainer.file_hashes import files_of
 
@@ -36,7 +36,7 @@ async def store(
             return stored
         except PyMongoError as error:
             log.warning("artifacts_not_stored", folder=str(folder), error=repr(error))
-        except InsufficientStorage as error:
+        except (InsufficientStorage, Unavailable) as error:
             log.warning("artifacts_not_stored", folder=str(folder), error=error.detail)
             if not has_warned:
                 warn(f"The tuned model waits to be stored. {error.detail}")
@@ -46,12 +46,13 @@ async def store(
 
 async def _store_rest(folder: Path, blobs: BlobStore, disk: DiskGuard, stored: list[StoredArtifact]) -> None:
     done = {one.path for one in stored}
-    for file in files_of(folder):
-        path = file.relative_to(folder).as_posix()
-        if path not in done:
-            await disk.check(file.stat().st_size)
-            blob = await blobs.put(_chunks(file), filename=path, keep_for=ORPHAN_AGE)
-            stored.append(StoredArtifact(path=path, size=blob.size, sha256=blob.sha256, blob_id=blob.id))
+    paths = {file.relative_to(folder).as_posix(): file for file in files_of(folder)}
+    left = {path: file for path, file in paths.items() if path not in done}
+    # All of them, before the first: what is stored would not wait for the rest for longer than a day.
+    await disk.check(sum(file.stat().st_size for file in left.values()))
+    for path, file in left.items():
+        blob = await blobs.put(_chunks(file), filename=path, keep_for=ORPHAN_AGE)
+        stored.append(StoredArtifact(path=path, size=blob.size, sha256=blob.sha256, blob_id=blob.id))
 
 
 def publish(folder: Path, adapters_dir: Path, job_uid: str) -> Path:

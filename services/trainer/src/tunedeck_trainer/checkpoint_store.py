@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import structlog
@@ -13,7 +13,7 @@ from tunedeck_chassis import crash_points
 from tunedeck_chassis.blobs import ORPHAN_AGE, Blob, BlobStore
 from tunedeck_contracts import rpc
 from tunedeck_contracts.checkpoints import Checkpoint, RegisterCheckpoint, StoredBlob
-from tunedeck_contracts.errors import Conflict, NotFound, TunedeckError
+from tunedeck_contracts.errors import Conflict, InsufficientStorage, NotFound, TunedeckError
 from tunedeck_contracts.runs import Run
 from tunedeck_trainer import checkpoint_files
 from tunedeck_trainer.checkpoint_files import TornCheckpoint
@@ -31,9 +31,11 @@ KEPT_ON_DISK = 2
 class CheckpointStore:
     """Stores and registers what the child writes; of those that wait, the newest alone."""
 
-    def __init__(self, run: Run, around: Surroundings, folder: Path) -> None:
+    def __init__(self, run: Run, around: Surroundings, folder: Path, warn: Callable[[str], None]) -> None:
         self._run = run
         self._around = around
+        self._warn = warn
+        self._has_warned = False
         self._folder = folder / CHECKPOINTS_FOLDER
         self._newest: CheckpointWritten | None = None
         self._stored: tuple[int, Blob] | None = None
@@ -70,6 +72,12 @@ class CheckpointStore:
                     await self._keep(self._newest)
                 except Conflict as error:
                     raise FencedOut(error.detail) from error
+                except InsufficientStorage as error:
+                    log.warning("checkpoint_not_kept", job=self._run.job_uid, error=error.detail)
+                    if not self._has_warned:
+                        self._warn(f"Checkpoints wait to be stored. {error.detail}")
+                    self._has_warned = True
+                    await asyncio.sleep(RETRY_SECONDS)
                 except (PyMongoError, TunedeckError, OSError) as error:
                     log.warning("checkpoint_not_kept", job=self._run.job_uid, error=repr(error))
                     await asyncio.sleep(RETRY_SECONDS)
@@ -102,6 +110,7 @@ class CheckpointStore:
             self._stored = None
             raise
         self._registered_step = written.step
+        self._has_warned = False
         crash_points.reached("trainer.checkpoint_registered")
 
     def _prune(self) -> None:

@@ -22,7 +22,7 @@ ASK_SECONDS = 1.0
 ASK_SECONDS_AT_END = 0.2
 RETRY_SECONDS = 0.5
 AGAIN_SECONDS = 5.0
-LONGEST_AGAIN_SECONDS = 60.0
+LONGEST_AGAIN_SECONDS = 600.0
 
 _TYPES = {
     TrainingKind.LOSS: "dev.tunedeck.training.loss-recorded.v1",
@@ -127,7 +127,11 @@ class Delivery:
             for point in self._spool.after(self._place, BATCH):
                 if point.place <= self._place:
                     continue
+                round = self._round
                 await self._publish(point)
+                if round != self._round:
+                    # Meanwhile all that waits is to be published again.
+                    break
                 self._place = point.place
             if not self._spool.after(self._place, 1):
                 await self._added.wait()
@@ -170,6 +174,9 @@ class Delivery:
             return
         if stored != known:
             self._spool.free(stored)
+            if self._spool.freed() == known:
+                # The trainer's own disk is full: what waits may be stored.
+                return
         # Each is to look, also behind one that says yes.
         lost = [kind for kind, headway in self._headway.items() if headway.is_lost(self._place)]
         if lost:

@@ -1,6 +1,5 @@
 """What the host's hardware does: psutil for the machine, NVML for its GPUs. Nothing is invented."""
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from tunedeck_contracts.training import GpuSample, ResourceSample
 Figure = TypeVar("Figure")
 
 _GIB = 2**30
+_NO_GPU = ("", "-1", "NoDevFiles")
+"""What CUDA_VISIBLE_DEVICES is set to where no GPU is to be used."""
 _CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "acpitz")
 
 
@@ -37,22 +38,31 @@ class Hardware:
         self._gpus = _gpu_handles()
         psutil.cpu_percent()
 
-    @property
-    def usable_gpus(self) -> list[int]:
-        """NVML's numbers of the GPUs that CUDA_VISIBLE_DEVICES leaves to this process, all without it.
+    def usable_gpus(self, named: str | None) -> list[int]:
+        """NVML's numbers of the GPUs that CUDA_VISIBLE_DEVICES leaves to this process, all where it is None.
 
-        As CUDA reads it: numbers or UUIDs, up to the first that is of no GPU.
+        As CUDA reads it where CUDA_DEVICE_ORDER is PCI_BUS_ID: numbers or beginnings of UUIDs, up to the
+        first that is of no GPU.
+
+        Raises:
+            ValueError: it names something, and none of it is a GPU that NVML knows.
         """
-        named = os.environ.get("CUDA_VISIBLE_DEVICES")
         if named is None:
             return list(self._gpus)
         indices = [self._index(one.strip()) for one in named.split(",")]
-        return [index for index in takewhile(lambda one: one is not None, indices) if index is not None]
+        usable = [index for index in takewhile(lambda one: one is not None, indices) if index is not None]
+        if not usable and named.strip() not in _NO_GPU:
+            raise ValueError(
+                f"CUDA_VISIBLE_DEVICES is {named!r}, of which NVML knows no GPU here: name whole GPUs by "
+                "their number or UUID, or unset it; TUNEDECK_DEVICES=cpu trains on the CPU."
+            )
+        return list(dict.fromkeys(usable))
 
     def _index(self, named: str) -> int | None:
         if named.isdecimal():
             return int(named) if int(named) in self._gpus else None
-        return _or_none(lambda: pynvml.nvmlDeviceGetIndex(pynvml.nvmlDeviceGetHandleByUUID(named)))
+        found = [index for index, handle in self._gpus.items() if named and _uuid(handle).startswith(named)]
+        return found[0] if len(found) == 1 else None
 
     def sample(self, iteration: int) -> ResourceSample:
         """The figures now; `iteration` is the run's newest loss point."""
@@ -113,6 +123,11 @@ def _gpu_handles() -> dict[int, object]:
         return {}
     found = {number: _or_none(partial(pynvml.nvmlDeviceGetHandleByIndex, number)) for number in numbers}
     return {number: handle for number, handle in found.items() if handle is not None}
+
+
+def _uuid(handle: object) -> str:
+    uuid = _or_none(lambda: pynvml.nvmlDeviceGetUUID(handle))
+    return uuid.decode() if isinstance(uuid, bytes) else uuid or ""
 
 
 def _gpu(index: int, handle: object) -> GpuSample:

@@ -25,6 +25,11 @@ class TrainerSettings(IntakeSettings):
         description="'cpu', or 'cuda:0' and so on, on all of which a run trains; when absent, those of "
         "CUDA_VISIBLE_DEVICES, or else all GPUs.",
     )
+    cuda_visible_devices: str | None = Field(
+        default=None,
+        validation_alias="CUDA_VISIBLE_DEVICES",
+        description="CUDA's own variable, without the prefix: of several GPUs those that are used.",
+    )
     torch_threads: int | None = Field(
         default=None,
         ge=1,

@@ -74,7 +74,8 @@ class Supervision:
         telling = Telling(self._run, spool, delivery, self._around.hardware)
         if self._run.model_saving.push_to_hub and (problem := token_problem()) is not None:
             telling.line("warning", problem)
-        checkpoints = CheckpointStore(self._run, self._around, self._folder)
+        warn = partial(telling.line, "warning")
+        checkpoints = CheckpointStore(self._run, self._around, self._folder, warn)
         training = Training(self._run, self._around, self._folder, telling, checkpoints, self._beat_now)
         try:
             async with self._beside(telling, training, checkpoints):

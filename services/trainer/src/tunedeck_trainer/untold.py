@@ -4,6 +4,7 @@ The stream has most of them; but that it took them is not yet that they are stor
 """
 
 import asyncio
+import contextlib
 import shutil
 import sqlite3
 import time
@@ -46,7 +47,7 @@ class Untold:
         while True:
             for file in sorted(self._folder.glob("*.db")):
                 try:
-                    if await self._is_delivered(file) or time.time() - file.stat().st_mtime > KEPT_SECONDS:
+                    if time.time() - file.stat().st_mtime > KEPT_SECONDS or await self._is_delivered(file):
                         file.unlink()
                 except (OSError, sqlite3.OperationalError) as error:
                     # As on a full disk: it may be read later.
@@ -54,7 +55,8 @@ class Untold:
                 except sqlite3.DatabaseError as error:
                     # A machine that lost its power may have torn it.
                     log.error("untold_points_broken", file=file.name, error=str(error))
-                    file.rename(file.with_suffix(".broken"))
+                    with contextlib.suppress(OSError):
+                        file.rename(file.with_suffix(".broken"))
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _is_delivered(self, file: Path) -> bool:
@@ -62,9 +64,15 @@ class Untold:
         spool = Spool(file, 0)
         delivery = Delivery(spool, self._bus, job_uid=job_uid, fence=int(fence), source=self._source)
         working = asyncio.create_task(delivery.run())
+        drained = asyncio.create_task(delivery.drained(self._turn_seconds))
         try:
-            return await delivery.drained(self._turn_seconds)
+            await asyncio.wait([working, drained], return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                # It ends only by what is wrong with the file.
+                working.result()
+            return await drained
         finally:
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
+            for task in (working, drained):
+                task.cancel()
+            await asyncio.gather(working, drained, return_exceptions=True)
             spool.close()

@@ -75,7 +75,7 @@ class AccessMiddleware:
             self._check_place(headers, changes=scope["method"] not in _CHANGES_NOTHING)
             scope.setdefault("state", {})["key_id"] = ""
             if not is_public(scope["path"]):
-                with self._patience():
+                with self._patience(repeatable=scope["method"] in _CHANGES_NOTHING):
                     await self._check_key(scope, headers)
                     standing = await self._count(scope, headers)
                 counted = standing.headers if standing else {}
@@ -109,7 +109,7 @@ class AccessMiddleware:
             await send({"type": "websocket.close", "code": FORBIDDEN_STREAM})
             return
         try:
-            with self._patience():
+            with self._patience(repeatable=True):
                 key_id = await self._stream_key(scope, headers)
                 scope.setdefault("state", {})["key_id"] = key_id
                 await self._count(scope, headers)
@@ -134,8 +134,8 @@ class AccessMiddleware:
             if not self._open[caller]:
                 del self._open[caller]
 
-    def _patience(self) -> contextlib.AbstractContextManager[None]:
-        return self._access.database.patience(math.inf, repeatable=True)
+    def _patience(self, *, repeatable: bool) -> contextlib.AbstractContextManager[None]:
+        return self._access.database.patience(math.inf, repeatable=repeatable)
 
     def _check_place(self, headers: Headers, *, changes: bool) -> None:
         host = headers.get("host", "")
