@@ -11,7 +11,7 @@ from tests.chaos.scale import IS_LONG
 from tests.e2e.api import Api, rows_csv
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
-EXAMPLES = 100 if IS_LONG else 40
+EXAMPLES = 100 if IS_LONG else 25
 LONGEST_RUN_SECONDS = 1500
 
 
