@@ -61,7 +61,9 @@ async def test_who_asks_in_a_known_outage_is_refused_soon(
         assert await client.probe.things.find_one() == {"_id": 1}
 
 
-async def test_what_of_a_blob_was_written_before_an_outage_is_gone_after_it(server: MongoServer) -> None:
+async def test_what_of_a_blob_was_written_before_an_outage_is_gone_after_it(
+    server: MongoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     presence = Presence()
     client = mongo.connect(ServiceSettings(mongo_url=server.url), presence=presence)
     database = client.probe
@@ -76,12 +78,19 @@ async def test_what_of_a_blob_was_written_before_an_outage_is_gone_after_it(serv
             await asyncio.sleep(0.02)
         yield b"x" * CHUNK_BYTES
 
+    async def not_now(_: str) -> None:
+        raise AssertionError("nothing can be removed while MongoDB is away")
+
     async def whole() -> AsyncIterator[bytes]:
         yield b"whole"
 
     async with client, asyncio.timeout(SECONDS):
+        # Who sent it would wait until nothing could be removed.
+        removed = blobs._remove
+        monkeypatch.setattr(blobs, "_remove", not_now)
         with pytest.raises(PyMongoError):
             await blobs.put(broken_off(), filename="broken off")
+        monkeypatch.setattr(blobs, "_remove", removed)
         await asyncio.to_thread(server.start)
         while presence.is_away:
             with suppress(PyMongoError):

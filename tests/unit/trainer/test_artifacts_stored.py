@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.trainer.place import FakeBlobs, FakeDisk, until
 from tunedeck_trainer import artifacts
+from tunedeck_trainer.room import Room
 
 
 async def test_without_room_the_files_wait_and_the_job_says_so_once(
@@ -20,7 +21,8 @@ async def test_without_room_the_files_wait_and_the_job_says_so_once(
     disk: Any = FakeDisk()
     disk.room = 1000
     warnings: list[str] = []
-    storing = asyncio.create_task(artifacts.store(tmp_path, blobs, disk, warnings.append))
+    room = Room(disk, warnings.append, "The tuned model waits")
+    storing = asyncio.create_task(artifacts.store(tmp_path, blobs, room))
     await until(lambda: disk.refused > 2)
     disk.room = 10_000
     stored = await storing

@@ -106,3 +106,25 @@ async def test_a_lost_point_comes_again_though_those_of_another_kind_get_on(
             one.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         spool.close()
+
+
+async def test_what_a_full_disk_keeps_in_the_spool_is_not_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_module, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(delivery_module, "ASK_SECONDS", 0.02)
+    spool = Spool(tmp_path / "spool.db", most_bytes=1_000_000)
+    spool.add(TrainingKind.RESOURCES, 1, b"sample")
+    refused: list[Stored] = []
+    monkeypatch.setattr(spool, "free", refused.append)
+    bus: Any = BusOfABusyHost(spool)
+    delivery = Delivery(spool, bus, job_uid="job_1_aaaa", fence=1, source="/trainer/trainer_1")
+    running = asyncio.create_task(delivery.run())
+    delivery.wake()
+    async with asyncio.timeout(10):
+        while len(refused) < 30:
+            await asyncio.sleep(0.02)
+    assert bus.stored == 1
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    spool.close()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,10 +10,11 @@ import torch
 from tests.unit.trainer.child_runs import a_run, write_rows
 from tests.unit.trainer.resume_runs import GPT2
 from tunedeck_contracts.errors import Conflict
+from tunedeck_contracts.estimates import Estimate
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Status
 from tunedeck_contracts.plans import Plan
-from tunedeck_trainer import estimating, failures, probing, side_process
+from tunedeck_trainer import estimating, failures, probing, quoting, side_process
 from tunedeck_trainer.energy import EnergyMeter
 from tunedeck_trainer.estimate_question import EstimateQuestion
 from tunedeck_trainer.failures import RunFailed
@@ -151,13 +153,19 @@ def test_where_the_gpu_tells_its_power_the_energy_of_all_processes_is_quoted(
         return replace(really(trainer, memory, energy), watts=100.0)
 
     monkeypatch.setattr(probing, "measured", measured)
+    watts: list[float | None] = []
+    quoted = quoting.quoted
+
+    def noted(device: str, found: Measured, *others: Any) -> Estimate:
+        watts.append(found.watts)
+        return quoted(device, found, *others)
+
+    monkeypatch.setattr(quoting, "quoted", noted)
     asked = question(tmp_path, gpt2_dir, GPT2, max_steps=2)
     for processes in (1, 2):
         quote = estimating.estimate(asked.model_copy(update={"processes": processes}))
-        assert quote.energy_watt_hours is not None
-        # Without the seconds of preparation, which the quote's time has.
-        hours = quote.energy_watt_hours.expected / (100 * processes)
-        assert 0 < hours * 3600 < quote.seconds.expected
+        assert quote.energy_watt_hours is not None and quote.energy_watt_hours.expected > 0
+    assert watts == [100.0, 200.0]
 
 
 def test_what_fits_in_no_split_is_a_failure_of_the_job_that_says_what_to_change(

@@ -45,6 +45,15 @@ async def test_a_torn_file_is_put_aside_and_one_that_finds_no_room_waits(
     folder = place.settings.work_dir / FOLDER
     folder.mkdir()
     (folder / "job_1_aaaa.1.db").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    torn = folder / "job_3_cccc.1.db"
+    spool_of_three = Spool(torn, 1_000_000)
+    for number in range(1, 101):
+        spool_of_three.add(TrainingKind.LOSS, number, b"x" * 4000)
+    spool_of_three.close()
+    # Its beginning can be read, and what is further on cannot.
+    with torn.open("r+b") as opened:
+        opened.seek(torn.stat().st_size // 4)
+        opened.write(b"x" * (torn.stat().st_size // 2))
     waiting = Spool(folder / "job_2_bbbb.1.db", 1000)
     waiting.add(TrainingKind.LOSS, 1, b"{}")
     waiting.close()
@@ -60,10 +69,11 @@ async def test_a_torn_file_is_put_aside_and_one_that_finds_no_room_waits(
     monkeypatch.setattr(untold, "Spool", spool)
     monkeypatch.setattr(untold, "LOOK_SECONDS", 0.05)
     working = asyncio.create_task(Untold(place.around.bus, place.settings.work_dir, "/trainer/t", 5).run())
-    await until(lambda: sum(one.name.startswith("job_2") for one in opened) >= 2 or working.done())
-    assert {one.name for one in folder.iterdir()} == {"job_1_aaaa.1.broken", "job_2_bbbb.1.db"}
+    await until(lambda: len(list(folder.glob("*.broken"))) == 2 or working.done())
+    assert {one.stem[:5] for one in folder.glob("*.broken")} == {"job_1", "job_3"}
+    assert [one.stem[:5] for one in folder.glob("*.db")] == ["job_2"]
     is_full = False
-    await until(lambda: len(list(folder.iterdir())) == 1 or working.done())
+    await until(lambda: not list(folder.glob("*.db")) or working.done())
     assert not working.done()
     working.cancel()
-    assert [event.about for event in place.bus.events] == ["job_2_bbbb"]
+    assert [event.about for event in place.bus.events if event.about != "job_3_cccc"] == ["job_2_bbbb"]

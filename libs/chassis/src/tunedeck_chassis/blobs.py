@@ -10,11 +10,10 @@ https://github.com/mongodb/specifications/blob/master/source/gridfs/gridfs-spec.
 
 import asyncio
 import hashlib
-import math
 import time
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -57,15 +56,13 @@ class Swept:
 class BlobStore:
     """Immutable blobs in one database, shared by the services as others share a bucket.
 
-    With a `presence`, each operation has its patience: not a transfer as a whole, which goes on through a
-    restart of MongoDB.
+    While MongoDB is away, by `presence`, whoever begins is told soon; a transfer under way waits.
     """
 
     def __init__(self, database: Database, presence: Presence | None = None) -> None:
         self._presence = presence or Presence()
-        self._left: set[str] = set()
-        """Blobs that were given up while MongoDB was away."""
-        self._ending: asyncio.Task[None] | None = None
+        self._left: dict[str, Writes] = {}
+        """What is under way of blobs that were given up while MongoDB was away."""
         self._files = database["fs.files"]
         self._chunks = database["fs.chunks"]
         self._given_up = database["fs.given_up"]
@@ -96,10 +93,9 @@ class BlobStore:
             blob = await self._write_chunks(blob_id, chunks, writes)
             await to_the_end(self._insert(self._files, _files_document(blob, filename, keep_for)))
         except BaseException:
-            self._left.add(blob_id)
-            if self._presence.is_away:
-                self._ending = asyncio.create_task(writes.all_ended())
-            else:
+            self._left[blob_id] = writes
+            # Nothing can be removed then, and who sent it waits for its answer.
+            if not self._presence.is_away:
                 with suppress(PyMongoError):
                     await to_the_end(self._give_up(blob_id, writes))
             raise
@@ -166,7 +162,7 @@ class BlobStore:
         Raises:
             NotFound: there is no such blob.
         """
-        with self._patience(repeatable=True):
+        with self._presence.patience(repeatable=True):
             found = await self._files.find_one({"_id": blob_id}, {"length": True, "metadata.sha256": True})
         if found is None:
             raise _no_blob(blob_id)
@@ -206,23 +202,20 @@ class BlobStore:
         return Blob(id=blob_id, sha256=digest.hexdigest(), size=size)
 
     async def _insert(self, collection: Collection, document: Document) -> None:
-        with self._patience(repeatable=False):
+        with self._presence.patience(repeatable=False):
             await collection.insert_one(document)
-
-    def _patience(self, *, repeatable: bool) -> AbstractContextManager[None]:
-        return self._presence.patience(math.inf, repeatable=repeatable)
 
     async def _remove_left(self) -> None:
         """What could not be removed then; what it fails at now again, the sweep does after a day."""
-        for blob_id in list(self._left):
+        for blob_id, writes in list(self._left.items()):
             with suppress(PyMongoError):
-                await self._give_up(blob_id, Writes())
-            self._left.discard(blob_id)
+                await self._give_up(blob_id, writes)
+            self._left.pop(blob_id, None)
 
     async def _give_up(self, blob_id: str, writes: Writes) -> None:
         await writes.all_ended()
         await self._remove(blob_id)
-        self._left.discard(blob_id)
+        self._left.pop(blob_id, None)
         # Tells a follower, which would wait.
         await self._given_up.update_one({"_id": blob_id}, {"$set": {"at": utc_now()}}, upsert=True)
 

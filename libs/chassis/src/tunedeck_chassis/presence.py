@@ -1,6 +1,7 @@
 """Whether MongoDB is there, so that nobody is kept waiting for what is known to be away."""
 
 import contextlib
+import math
 import time
 from contextlib import AbstractContextManager
 from typing import Any
@@ -50,7 +51,7 @@ class Presence(ServerHeartbeatListener):
         """A server has not answered."""
         self._lost(event.connection_id)
 
-    def patience(self, seconds: float, *, repeatable: bool) -> AbstractContextManager[None]:
+    def patience(self, seconds: float = math.inf, *, repeatable: bool) -> AbstractContextManager[None]:
         """While MongoDB is away, limits what is asked of it within, for a caller who waits `seconds`.
 
         From the loss on a restart is bridged, for 2.7 s where the request can be sent again, else for 5 s;

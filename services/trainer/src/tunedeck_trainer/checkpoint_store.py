@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import structlog
@@ -13,13 +13,14 @@ from tunedeck_chassis import crash_points
 from tunedeck_chassis.blobs import ORPHAN_AGE, Blob, BlobStore
 from tunedeck_contracts import rpc
 from tunedeck_contracts.checkpoints import Checkpoint, RegisterCheckpoint, StoredBlob
-from tunedeck_contracts.errors import Conflict, InsufficientStorage, NotFound, TunedeckError
+from tunedeck_contracts.errors import Conflict, NotFound, TunedeckError
 from tunedeck_contracts.runs import Run
 from tunedeck_trainer import checkpoint_files
 from tunedeck_trainer.checkpoint_files import TornCheckpoint
 from tunedeck_trainer.file_hashes import files_of
 from tunedeck_trainer.pipe import CHECKPOINTS_FOLDER, CheckpointWritten
 from tunedeck_trainer.reporting import FencedOut
+from tunedeck_trainer.room import Room
 from tunedeck_trainer.surroundings import Surroundings
 
 log = structlog.get_logger()
@@ -31,11 +32,10 @@ KEPT_ON_DISK = 2
 class CheckpointStore:
     """Stores and registers what the child writes; of those that wait, the newest alone."""
 
-    def __init__(self, run: Run, around: Surroundings, folder: Path, warn: Callable[[str], None]) -> None:
+    def __init__(self, run: Run, around: Surroundings, folder: Path, room: Room) -> None:
         self._run = run
         self._around = around
-        self._warn = warn
-        self._has_warned = False
+        self._room = room
         self._folder = folder / CHECKPOINTS_FOLDER
         self._newest: CheckpointWritten | None = None
         self._stored: tuple[int, Blob] | None = None
@@ -72,12 +72,6 @@ class CheckpointStore:
                     await self._keep(self._newest)
                 except Conflict as error:
                     raise FencedOut(error.detail) from error
-                except InsufficientStorage as error:
-                    log.warning("checkpoint_not_kept", job=self._run.job_uid, error=error.detail)
-                    if not self._has_warned:
-                        self._warn(f"Checkpoints wait to be stored. {error.detail}")
-                    self._has_warned = True
-                    await asyncio.sleep(RETRY_SECONDS)
                 except (PyMongoError, TunedeckError, OSError) as error:
                     log.warning("checkpoint_not_kept", job=self._run.job_uid, error=repr(error))
                     await asyncio.sleep(RETRY_SECONDS)
@@ -87,7 +81,7 @@ class CheckpointStore:
             folder = self._folder / str(written.step)
             name = f"{self._run.job_uid}-{written.step}.tar"
             # Without room for it a checkpoint waits, or the next takes its place: a full disk would end all.
-            await self._around.disk.check(sum(one.stat().st_size for one in files_of(folder)))
+            await self._room.check(sum(one.stat().st_size for one in files_of(folder)))
             blob = await self._around.blobs.put(_archived(folder), filename=name, keep_for=ORPHAN_AGE)
             self._stored = (written.step, blob)
         crash_points.reached("trainer.checkpoint_stored")
@@ -110,7 +104,6 @@ class CheckpointStore:
             self._stored = None
             raise
         self._registered_step = written.step
-        self._has_warned = False
         crash_points.reached("trainer.checkpoint_registered")
 
     def _prune(self) -> None:

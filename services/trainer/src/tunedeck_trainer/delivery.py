@@ -64,11 +64,11 @@ class Headway:
     def is_lost(self, published: int) -> bool:
         """Whether the first point that waits was published, up to this place, and waits for too long."""
         first = self._spool.first(self._kind)
-        if first is None or first > published or first != self._first:
-            self._patience = AGAIN_SECONDS if first != self._first else self._patience
-            self._first = first
+        if first != self._first:
+            self._first, self._patience = first, AGAIN_SECONDS
             self.made()
-            return False
+        elif first is None or first > published:
+            self.made()
         if time.monotonic() - self._since <= self._patience:
             return False
         self._patience = min(2 * self._patience, LONGEST_AGAIN_SECONDS)
@@ -169,18 +169,23 @@ class Delivery:
             )
         except TunedeckError as error:
             log.warning("stored_unknown", job=self._job_uid, error=error.detail)
-            for headway in self._headway.values():
-                headway.made()
+            self._begin_anew()
             return
         if stored != known:
             self._spool.free(stored)
             if self._spool.freed() == known:
                 # The trainer's own disk is full: what waits may be stored.
+                self._begin_anew()
                 return
         # Each is to look, also behind one that says yes.
         lost = [kind for kind, headway in self._headway.items() if headway.is_lost(self._place)]
         if lost:
             self._publish_again()
+
+    def _begin_anew(self) -> None:
+        """Of what waits it is not known whether it is lost."""
+        for headway in self._headway.values():
+            headway.made()
 
     def is_all_published(self) -> bool:
         """Whether the stream has acknowledged every point of the spool."""

@@ -76,9 +76,15 @@ def estimate(question: EstimateQuestion) -> Estimate:
     lengths = [len(one.input_ids) for one in prepared.train]
     rows_a_step = settings.batch_size * settings.gradient_accumulation_steps * question.processes
     order = EpochOrder(lengths, rows_a_step, settings.seed)
-    energy = EnergyMeter(question.device)
-    cut = in_any_layer(config, settings)
-    measure = partial(_measured, config, tokenizer, prepared, cut, on_gpu, energy)
+    step = partial(
+        _step,
+        tokenizer=tokenizer,
+        prepared=prepared,
+        settings=in_any_layer(config, settings),
+        on_gpu=on_gpu,
+        energy=EnergyMeter(question.device),
+    )
+    measure = partial(_measured, step, config)
     asked = batch_splits.as_asked(settings)
     # How small 4 bits make the layers is not measured: they are here in 16.
     is_comparable = settings.method != "qlora"
@@ -158,31 +164,13 @@ def _told(split: BatchSplit) -> str:
     )
 
 
-def _measured(
-    config: PretrainedConfig,
-    tokenizer: Any,
-    prepared: data.Prepared,
-    settings: Hyperparameters,
-    on_gpu: bool,
-    energy: EnergyMeter,
-    split: BatchSplit,
-) -> Measured:
-    layers = config.num_hidden_layers
-    tried = partial(
-        _step,
-        tokenizer=tokenizer,
-        prepared=prepared,
-        settings=settings,
-        on_gpu=on_gpu,
-        energy=energy,
-        split=split,
-    )
-    first = tried(_cut(config, 1))
-    if layers < 2:
+def _measured(step: Callable[..., Measured], config: PretrainedConfig, split: BatchSplit) -> Measured:
+    first = step(_cut(config, 1), split)
+    if config.num_hidden_layers < 2:
         return first
     # A trainer and its callbacks refer to each other: what is left of the first would count with the second.
     gc.collect()
-    return extended(first, tried(_cut(config, 2)), layers)
+    return extended(first, step(_cut(config, 2), split), config.num_hidden_layers)
 
 
 def _cut(config: PretrainedConfig, layers: int) -> PretrainedConfig:
@@ -196,12 +184,13 @@ def _cut(config: PretrainedConfig, layers: int) -> PretrainedConfig:
 
 def _step(
     config: PretrainedConfig,
+    split: BatchSplit,
+    *,
     tokenizer: Any,
     prepared: data.Prepared,
     settings: Hyperparameters,
     on_gpu: bool,
     energy: EnergyMeter,
-    split: BatchSplit,
 ) -> Measured:
     compute = compute_dtype(settings, on_gpu)
     memory = MemoryUse(on_gpu)

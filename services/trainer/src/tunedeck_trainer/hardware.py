@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,8 +48,12 @@ class Hardware:
         """
         if named is None:
             return list(self._gpus)
-        indices = [self._index(one.strip()) for one in named.split(",")]
-        usable = [index for index in takewhile(lambda one: one is not None, indices) if index is not None]
+        usable: list[int] = []
+        for one in named.split(","):
+            index = self._index(one.strip())
+            if index is None:
+                break
+            usable.append(index)
         if not usable and named.strip() not in _NO_GPU:
             raise ValueError(
                 f"CUDA_VISIBLE_DEVICES is {named!r}, of which NVML knows no GPU here: name whole GPUs by "

@@ -22,6 +22,7 @@ from tunedeck_trainer.delivery import Delivery
 from tunedeck_trainer.hub_pushes import token_problem
 from tunedeck_trainer.pipe import TUNED_FOLDER
 from tunedeck_trainer.reporting import FencedOut, report
+from tunedeck_trainer.room import Room
 from tunedeck_trainer.spool import Spool
 from tunedeck_trainer.surroundings import Surroundings
 from tunedeck_trainer.telling import Telling
@@ -74,8 +75,8 @@ class Supervision:
         telling = Telling(self._run, spool, delivery, self._around.hardware)
         if self._run.model_saving.push_to_hub and (problem := token_problem()) is not None:
             telling.line("warning", problem)
-        warn = partial(telling.line, "warning")
-        checkpoints = CheckpointStore(self._run, self._around, self._folder, warn)
+        room = self._room_for("Checkpoints wait", telling)
+        checkpoints = CheckpointStore(self._run, self._around, self._folder, room)
         training = Training(self._run, self._around, self._folder, telling, checkpoints, self._beat_now)
         try:
             async with self._beside(telling, training, checkpoints):
@@ -231,10 +232,13 @@ class Supervision:
         if ended.outcome is not Outcome.COMPLETED or not (self._folder / TUNED_FOLDER).is_dir():
             return message
         telling.phase = Phase.SAVING
-        around, warn = self._around, partial(telling.line, "warning")
-        stored = await artifacts.store(self._folder / TUNED_FOLDER, around.blobs, around.disk, warn)
+        room = self._room_for("The tuned model waits", telling)
+        stored = await artifacts.store(self._folder / TUNED_FOLDER, self._around.blobs, room)
         reached("trainer.artifacts_stored")
         return message.model_copy(update={"artifacts": stored})
+
+    def _room_for(self, what: str, telling: Telling) -> Room:
+        return Room(self._around.disk, partial(telling.line, "warning"), what)
 
     def _keep_tuned(self, message: Report) -> None:
         tuned = self._folder / TUNED_FOLDER

@@ -5,7 +5,6 @@ The secret has 256 random bits, so a slow hash would protect nothing more.
 
 import hashlib
 import hmac
-import math
 import re
 import secrets
 import time
@@ -130,13 +129,13 @@ class Keys:
     async def create(self, name: str, scope: Scope, expires_at: datetime | None) -> tuple[ApiKey, str]:
         """Keep a new key; the token is shown this once."""
         key, token = make_key(name, scope, expires_at)
-        with self._database.patience(math.inf, repeatable=False):
+        with self._database.patience(repeatable=False):
             await self._stored.insert(key)
         return key, token
 
     async def all(self) -> list[ApiKey]:
         """Every key, the newest first."""
-        with self._database.patience(math.inf, repeatable=True):
+        with self._database.patience(repeatable=True):
             return await self._stored.all()
 
     async def revoke(self, key_id: str) -> ApiKey:
@@ -145,7 +144,7 @@ class Keys:
         Raises:
             NotFound: there is none of this id.
         """
-        with self._database.patience(math.inf, repeatable=True):
+        with self._database.patience(repeatable=True):
             key = await self._stored.revoke(key_id)
         if key is None:
             raise NotFound(f"There is no API key {key_id!r}; `tunedeck keys list` shows them.")

@@ -6,7 +6,6 @@ state: `key_id`, empty where no key is asked for.
 
 import asyncio
 import contextlib
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,7 +74,7 @@ class AccessMiddleware:
             self._check_place(headers, changes=scope["method"] not in _CHANGES_NOTHING)
             scope.setdefault("state", {})["key_id"] = ""
             if not is_public(scope["path"]):
-                with self._patience(repeatable=scope["method"] in _CHANGES_NOTHING):
+                with self._access.database.patience(repeatable=scope["method"] in _CHANGES_NOTHING):
                     await self._check_key(scope, headers)
                     standing = await self._count(scope, headers)
                 counted = standing.headers if standing else {}
@@ -109,7 +108,7 @@ class AccessMiddleware:
             await send({"type": "websocket.close", "code": FORBIDDEN_STREAM})
             return
         try:
-            with self._patience(repeatable=True):
+            with self._access.database.patience(repeatable=True):
                 key_id = await self._stream_key(scope, headers)
                 scope.setdefault("state", {})["key_id"] = key_id
                 await self._count(scope, headers)
@@ -133,9 +132,6 @@ class AccessMiddleware:
             self._open[caller] -= 1
             if not self._open[caller]:
                 del self._open[caller]
-
-    def _patience(self, *, repeatable: bool) -> contextlib.AbstractContextManager[None]:
-        return self._access.database.patience(math.inf, repeatable=repeatable)
 
     def _check_place(self, headers: Headers, *, changes: bool) -> None:
         host = headers.get("host", "")

@@ -1,7 +1,6 @@
 """Tickets for the live stream: a browser sends no header with it, and a key in an address would be logged."""
 
 import hashlib
-import math
 import secrets
 from datetime import timedelta
 from typing import Protocol
@@ -32,7 +31,7 @@ class Tickets:
     async def give(self, key_id: str, job_id: str) -> str:
         """A new ticket for the bearer of a key."""
         ticket = secrets.token_urlsafe(32)
-        with self._database.patience(math.inf, repeatable=False):
+        with self._database.patience(repeatable=False):
             await self._stored.insert(_sha256(ticket), key_id, job_id, LIFETIME)
         return ticket
 
