@@ -5,7 +5,7 @@ import importlib
 
 from bench import results
 
-BENCHMARKS = ("get_job", "uploads", "blobs", "train", "train_order")
+BENCHMARKS = ("get_job", "uploads", "blobs", "train", "train_spare_core", "train_order")
 """Modules of this package; each has `measure() -> list[Measurement]`."""
 BY_NAME_ALONE = ("mongo_client",)
 """More of them, whose peer is not part of the set-up."""

@@ -38,8 +38,8 @@ def measure() -> list[Measurement]:
     with tempfile.TemporaryDirectory(prefix="tunedeck-bench-") as folder:
         setup = prepared_folder(Path(folder))
         sides: dict[str, Callable[[], Figures]] = {
-            **{name: partial(_side, name, setup) for name in ("ours", *PEERS)},
-            "in_the_stack": partial(_in_the_stack, setup),
+            **{name: partial(side, name, setup) for name in ("ours", *PEERS)},
+            "in_the_stack": partial(in_the_stack, setup),
         }
         rounds = [_round(sides, turned=number % 2 == 1) for number in range(ROUNDS)]
     return _measurements(rounds)
@@ -53,7 +53,7 @@ def _round(sides: dict[str, Callable[[], Figures]], turned: bool) -> dict[str, F
     return measured
 
 
-def _side(name: str, setup: Setup) -> Figures:
+def side(name: str, setup: Setup) -> Figures:
     command = [sys.executable, "-m", "bench.train_side", name, str(setup.folder), setup.model]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -62,7 +62,7 @@ def _side(name: str, setup: Setup) -> Figures:
     return figures
 
 
-def _in_the_stack(setup: Setup) -> Figures:
+def in_the_stack(setup: Setup) -> Figures:
     """The same run as a job of the whole stack: its points by pipe, spool, bus and database, its samples."""
     from bench.train_side import rate_of
 
