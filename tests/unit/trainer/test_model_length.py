@@ -60,7 +60,7 @@ def test_a_run_an_estimate_and_a_preview_cut_at_the_models_own_length(
     shown = preview(PreviewQuestion(plan=plan, models_dir=gpt2_dir, rows_file=rows_file))
     assert (shown.truncated_rows, shown.untrainable_rows) == (LONG, 2)
     assert (shown.train_rows, shown.validation_rows) == (end.result.train_rows, end.result.validation_rows)
-    assert max(row.token_count for row in shown.rows) == READS
+    assert max(row.token_count for row in shown.rows) == shown.max_length == READS
     quote = estimate(
         EstimateQuestion(plan=plan, models_dir=gpt2_dir, rows_file=rows_file, device="cpu", threads=1)
     )

@@ -28,6 +28,7 @@ from tunedeck_trainer.recipe import build_trainer, training_arguments
 from tunedeck_trainer.tokenizer_loading import load_tokenizer
 
 MIB = 2**20
+ORDERED = [9, 8, 7, 7, 6, 5, 5, 4, 3, 2]
 SETTINGS = Hyperparameters(max_steps=2, batch_size=16, eval_steps=2, learning_rate=1e-2)
 
 
@@ -247,12 +248,20 @@ def test_a_quote_counts_the_runs_own_rows() -> None:
     settings = Hyperparameters(
         batch_size=2, gradient_accumulation_steps=2, epochs=2, eval_steps=3, early_stopping_patience=1
     )
-    work = quoting.work_of(settings, ordered=[9, 8, 7, 7, 6, 5, 5, 4, 3, 2], validation=[3, 5, 4])
+    work = quoting.work_of(settings, ORDERED, validation=[3, 5, 4])
     assert (work.steps, work.fewest_steps, work.evaluations) == (6, 3, 3)
     assert (work.read_tokens, work.padded_tokens) == (2 * 56, 2 * 2 * (9 + 7 + 6 + 5 + 3))
     assert work.padded_validation_tokens == 2 * 5 + 4
-    whole = quoting.work_of(settings.model_copy(update={"max_steps": 9}), [9, 8, 7, 7, 6, 5, 5, 4, 3, 2], [3])
+    whole = quoting.work_of(settings.model_copy(update={"max_steps": 9}), ORDERED, [3])
     assert (whole.steps, whole.read_tokens) == (9, 3 * 56)
+    # An epoch begins with longer rows than it has on average, in batches that are padded by themselves.
+    for steps, read, padded in (
+        (1, 31, 2 * (9 + 7)),
+        (2, 51, 2 * (9 + 7 + 6 + 5)),
+        (4, 87, 2 * (30 + 9 + 7)),
+    ):
+        part = quoting.work_of(settings.model_copy(update={"max_steps": steps}), ORDERED, [3])
+        assert (part.steps, part.read_tokens, part.padded_tokens) == (steps, read, padded)
 
     found = quoting.Measured(
         longest=quoting.Pass(tokens=18, forward=0.36, backward=0.36, optimizer=0.5),

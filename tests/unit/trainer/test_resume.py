@@ -75,3 +75,21 @@ def test_a_run_that_shares_what_its_rows_begin_with_goes_on_too(tmp_path: Path, 
     assert resumed.status == whole.status == 0
     assert resumed.losses == whole.losses
     assert resumed.weights == whole.weights
+
+
+def test_a_run_that_ends_early_ends_where_it_would_have_without_the_kill(
+    tmp_path: Path, models_dir: Path
+) -> None:
+    """Killed behind the first of the two evaluations without a lower loss that end it."""
+    worse = {"method": "full", "lora_dropout": 0.0, "learning_rate": 1.0, "early_stopping_patience": 2}
+    chosen = SETTINGS.model_copy(update={**worse, "eval_steps": 2, "warmup_steps": 0})
+    whole = trained(tmp_path / "whole", models_dir, chosen, model=MODEL)
+    last = len(whole.losses)
+    assert 4 <= last < STEPS
+    killed = trained(tmp_path / "killed", models_dir, chosen, model=MODEL, killed_after=last - 1)
+    assert killed.status == -signal.SIGKILL
+    newest = killed.checkpoint(last - 1)
+    resumed = trained(tmp_path / "resumed", models_dir, chosen, model=MODEL, resume=newest)
+    assert resumed.losses == whole.losses
+    assert resumed.weights == whole.weights
+    assert resumed.result.best_step == whole.result.best_step

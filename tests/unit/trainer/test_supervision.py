@@ -55,6 +55,15 @@ async def test_files_are_stored_once_for_a_while_though_the_store_is_away_in_bet
     assert "manifest.json" in place.blobs.held
 
 
+async def test_a_disk_that_does_not_take_the_tuned_model_ends_nothing(place: Place) -> None:
+    place.settings.adapters_dir.write_text("No folder.")
+    await Supervision(place.run(SHORT), place.around).supervise()
+    [report] = place.bus.reports
+    assert report.outcome is Outcome.COMPLETED
+    assert "manifest.json" in place.blobs.held
+    assert not (place.settings.work_dir / "job_1_aaaa").exists()
+
+
 async def test_an_outage_of_the_bus_ends_nothing_and_loses_nothing(place: Place) -> None:
     task = asyncio.create_task(Supervision(place.run(SHORT), place.around).supervise())
     place.bus.away = True

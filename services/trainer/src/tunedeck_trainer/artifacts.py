@@ -1,7 +1,6 @@
-"""The way of a tuned model's files into the blob store, and to their lasting place on this host."""
+"""The way of a tuned model's files into the blob store."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -45,15 +44,6 @@ async def _store_rest(folder: Path, blobs: BlobStore, room: Room, stored: list[S
     for path, file in left.items():
         blob = await blobs.put(_chunks(file), filename=path, keep_for=ORPHAN_AGE)
         stored.append(StoredArtifact(path=path, size=blob.size, sha256=blob.sha256, blob_id=blob.id))
-
-
-def publish(folder: Path, adapters_dir: Path, job_uid: str) -> Path:
-    """Move the tuned model to its lasting place, in place of a former attempt's; returns that place."""
-    place = adapters_dir / job_uid
-    adapters_dir.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(place, ignore_errors=True)
-    shutil.move(folder, place)
-    return place
 
 
 async def _chunks(file: Path) -> AsyncIterator[bytes]:

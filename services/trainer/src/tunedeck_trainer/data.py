@@ -25,8 +25,10 @@ class Prepared:
     validation: list[Example]
     truncated_rows: int
     untrainable_rows: list[int]
+    max_length: int
+    """Tokens of a row, after which it was cut."""
     limit: str
-    """At what rows were cut, in words."""
+    """The same in words."""
 
     @property
     def warnings(self) -> Iterator[str]:
@@ -63,6 +65,7 @@ def prepare(
         validation=sorted(validation, key=lambda one: len(one.input_ids)),
         truncated_rows=sum(one.truncated for one in examples),
         untrainable_rows=untrainable,
+        max_length=length,
         limit=limit,
     )
 

@@ -46,7 +46,7 @@ def preview(question: PreviewQuestion) -> JobPreview:
         form=row_tokens.form(tokenizer),
         batch_size=batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
-        max_length=settings.max_length,
+        max_length=prepared.max_length,
         seed=settings.seed,
         train_rows=len(prepared.train),
         validation_rows=len(prepared.validation),

@@ -71,18 +71,22 @@ class Measured:
 
 
 def work_of(settings: Hyperparameters, ordered: Sequence[int], validation: Sequence[int]) -> Work:
-    """The work of a run by the lengths of its rows, those of training in the order of an epoch."""
+    """The work of a run by the lengths of its rows, those of training in the order of its first epoch.
+
+    An epoch does not begin with rows of average length: what is read of a last one in part is summed as such.
+    """
     rows_a_step = settings.batch_size * settings.gradient_accumulation_steps
     steps_an_epoch = math.ceil(len(ordered) / rows_a_step)
     steps = settings.max_steps or settings.epochs * steps_an_epoch
-    epochs = steps / steps_an_epoch
+    epochs, more_steps = divmod(steps, steps_an_epoch)
+    more = ordered[: more_steps * rows_a_step]
     patience = settings.early_stopping_patience
     return Work(
         steps=steps,
         fewest_steps=min(steps, patience * settings.eval_steps) if patience is not None else steps,
         evaluations=1 + math.ceil(steps / settings.eval_steps),
-        padded_tokens=epochs * _padded(ordered, settings.batch_size),
-        read_tokens=epochs * sum(ordered),
+        padded_tokens=epochs * _padded(ordered, settings.batch_size) + _padded(more, settings.batch_size),
+        read_tokens=epochs * sum(ordered) + sum(more),
         padded_validation_tokens=_padded(validation, settings.batch_size),
     )
 

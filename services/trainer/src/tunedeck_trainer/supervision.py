@@ -16,7 +16,7 @@ from tunedeck_contracts import rpc, subjects
 from tunedeck_contracts.errors import Conflict, NotFound, TunedeckError
 from tunedeck_contracts.jobs import Phase
 from tunedeck_contracts.runs import Outcome, Report, Run
-from tunedeck_trainer import artifacts, untold
+from tunedeck_trainer import artifacts, tuned_models, untold
 from tunedeck_trainer.checkpoint_store import CheckpointStore
 from tunedeck_trainer.delivery import Delivery
 from tunedeck_trainer.hub_pushes import token_problem
@@ -63,7 +63,7 @@ class Supervision:
             FencedOut: another fence owns the job; the child is dead.
             CancelledError: the service stops; the child is dead and the run reported as left.
         """
-        self._make_folder()
+        await asyncio.to_thread(self._make_folder)
         spool = Spool(self._folder / "spool.db", self._settings.spool_bytes)
         delivery = Delivery(
             spool,
@@ -92,7 +92,7 @@ class Supervision:
             if self._is_reported and not self._is_stored:
                 work = self._settings.work_dir
                 untold.keep(self._folder / "spool.db", work, self._run.job_uid, self._run.fence)
-            shutil.rmtree(self._of_job, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, self._of_job, ignore_errors=True)
 
     async def _work(self, telling: Telling, training: Training, checkpoints: CheckpointStore) -> None:
         ended = await training.to_the_end()
@@ -106,7 +106,7 @@ class Supervision:
         self._is_reporting = True
         await report(self._around.bus, message)
         self._is_reported = True
-        self._keep_tuned(message)
+        await self._keep_tuned(message)
 
     async def _all_stored(self, telling: Telling, ended: Ended) -> Report:
         message = await self._ended(telling, ended)
@@ -240,11 +240,16 @@ class Supervision:
     def _room_for(self, what: str, telling: Telling) -> Room:
         return Room(self._around.disk, partial(telling.line, "warning"), what)
 
-    def _keep_tuned(self, message: Report) -> None:
+    async def _keep_tuned(self, message: Report) -> None:
         tuned = self._folder / TUNED_FOLDER
         is_whole = self._run.stop_after_steps is None
         if message.outcome is Outcome.COMPLETED and is_whole and tuned.is_dir():
-            place = artifacts.publish(tuned, self._settings.adapters_dir, self._run.job_uid)
+            try:
+                place = await tuned_models.keep(tuned, self._settings.adapters_dir, self._run.job_uid)
+            except OSError as error:
+                # Its files are in the blob store: whoever asks the model has them fetched.
+                log.warning("tuned_model_not_kept", job=self._run.job_uid, error=repr(error))
+                return
             log.info("tuned_model_kept", job=self._run.job_uid, folder=str(place))
 
     async def _last_word(self, telling: Telling) -> None:

@@ -1,4 +1,4 @@
-"""The folder of a job's tuned model: on this host, or fetched from the blob store and verified by hash."""
+"""The folder of a job's tuned model: kept where it was trained, else fetched and verified by hash."""
 
 import asyncio
 import hashlib
@@ -16,7 +16,7 @@ from tunedeck_contracts.model_saving import StoredArtifact
 from tunedeck_contracts.plans import Plan
 
 _WEIGHTS = ".safetensors"
-_LONGEST_FETCH_SECONDS = 24 * 3600
+_LONGEST_SECONDS = 24 * 3600
 
 
 def check_tuned(plan: Plan) -> None:
@@ -49,7 +49,7 @@ async def tuned_folder(plan: Plan, adapters_dir: Path, blobs: BlobStore) -> Path
     files = wanted_files(plan)
     if await asyncio.to_thread(_has_all, folder, files):
         return folder.resolve()
-    draft = adapters_dir / f".fetched-{plan.job_uid}-{secrets.token_hex(4)}"
+    draft = _draft(adapters_dir, plan.job_uid)
     try:
         await asyncio.to_thread(_make, draft)
         for one in files:
@@ -66,10 +66,36 @@ async def tuned_folder(plan: Plan, adapters_dir: Path, blobs: BlobStore) -> Path
     return folder.resolve()
 
 
+async def keep(folder: Path, adapters_dir: Path, job_uid: str) -> Path:
+    """Move a model that was trained here to its lasting place, in place of a former attempt's.
+
+    It is there whole or not at all: to another disk every byte is copied.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    draft, place = _draft(adapters_dir, job_uid), adapters_dir / job_uid
+
+    def moved() -> None:
+        _make(draft)
+        shutil.move(folder, draft / folder.name)
+        _put_in_place(draft / folder.name, place)
+
+    try:
+        await asyncio.to_thread(moved)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, draft, ignore_errors=True)
+    return place
+
+
+def _draft(adapters_dir: Path, job_uid: str) -> Path:
+    return adapters_dir / f".draft-{job_uid}-{secrets.token_hex(4)}"
+
+
 def _make(draft: Path) -> None:
     """A folder of its own; what a trainer that died has left goes."""
-    for left in draft.parent.glob(".fetched-*"):
-        if left.stat().st_mtime < time.time() - _LONGEST_FETCH_SECONDS:
+    for left in draft.parent.glob(".draft-*"):
+        if left.stat().st_mtime < time.time() - _LONGEST_SECONDS:
             shutil.rmtree(left, ignore_errors=True)
     draft.mkdir(parents=True)
 
