@@ -54,6 +54,11 @@ def _round(sides: dict[str, Callable[[], Figures]], turned: bool) -> dict[str, F
 
 
 def side(name: str, setup: Setup) -> Figures:
+    """What `train_side` measures of one side, in a process of its own.
+
+    Raises:
+        RuntimeError: it failed; with the end of what it printed.
+    """
     command = [sys.executable, "-m", "bench.train_side", name, str(setup.folder), setup.model]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -24,7 +24,7 @@ def measure() -> list[Measurement]:
         raise RuntimeError("There is one core alone: this benchmark needs two or more.")
     with (
         tempfile.TemporaryDirectory(prefix="tunedeck-bench-") as folder,
-        patch.dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads)),
+        patch.dict(os.environ, OMP_NUM_THREADS=str(threads)),
     ):
         setup = prepared_folder(Path(folder))
         ours, peer = alternated(

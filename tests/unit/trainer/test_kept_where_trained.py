@@ -60,7 +60,7 @@ async def test_nothing_waits_while_it_is_moved(
         move(source, target)
 
     monkeypatch.setattr(shutil, "move", slow)
-    asyncio.get_running_loop().call_later(0.05, others_went_on.set)
+    asyncio.get_running_loop().call_soon(others_went_on.set)
     await keep(tuned, adapters, "job_1_a")
     assert (adapters / "job_1_a" / "manifest.json").read_text() == "new"
 
