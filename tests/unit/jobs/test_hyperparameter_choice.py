@@ -4,9 +4,8 @@ import pytest
 
 from tunedeck_contracts.errors import ValidationFailed
 from tunedeck_contracts.hyperparameters import Hyperparameters, encode_uid
-from tunedeck_contracts.jobs import Device
 from tunedeck_contracts.model_saving import ModelSaving
-from tunedeck_jobs.hyperparameter_choice import check_saving, choose, device_of, unheeded_saving
+from tunedeck_jobs.hyperparameter_choice import check_saving, choose, unheeded_saving
 
 
 def test_fields_win_and_a_foreign_uid_is_kept() -> None:
@@ -77,14 +76,6 @@ def test_a_merged_model_of_four_bits_is_refused_before_anything_is_trained() -> 
         check_saving(ModelSaving(save_merged=True), qlora)
     check_saving(ModelSaving(), qlora)
     check_saving(ModelSaving(save_merged=True), choose({"method": "lora"})[0])
-
-
-def test_a_model_in_four_bits_waits_for_a_gpu() -> None:
-    qlora, lora = choose({"method": "qlora"})[0], choose({})[0]
-    assert [device_of(asked, qlora) for asked in (None, Device.GPU)] == [Device.GPU, Device.GPU]
-    assert [device_of(asked, lora) for asked in (None, *Device)] == [None, *Device]
-    with pytest.raises(ValidationFailed, match=r"device: the method 'qlora' .* needs a CUDA GPU"):
-        device_of(Device.CPU, qlora)
 
 
 def test_wishes_about_the_model_that_change_nothing_are_said() -> None:

@@ -11,6 +11,7 @@ from tunedeck_jobs import handlers
 from tunedeck_jobs.checkpoints import Checkpoints
 from tunedeck_jobs.creation import Creation
 from tunedeck_jobs.deletion import Deletion
+from tunedeck_jobs.devices import Devices
 from tunedeck_jobs.jobs import Jobs
 from tunedeck_jobs.listing import Listing
 from tunedeck_jobs.mode import Modes
@@ -58,9 +59,10 @@ class JobsService:
         self.resolver = resolver or Resolver(self.bus)
         self.relay = Relay(self.repository, self.bus)
         self.checkpoints = Checkpoints(self.repository, self.blobs, self.relay)
-        self.creation = Creation(self.repository, mode_repository, self.resolver, self.relay)
+        devices = Devices(self.trainers)
+        self.creation = Creation(self.repository, mode_repository, devices, self.resolver, self.relay)
         self.steering = Steering(self.repository, self.resolver, self.relay)
-        self.plans = Plans(self.repository, self.resolver)
+        self.plans = Plans(self.repository, devices, self.resolver)
         self.pushes = Pushes(self.repository, self.push_repository)
         self.jobs = Jobs(self.repository, self.trainers)
         self.listing = Listing(self.lists, self.trainers)

@@ -26,7 +26,8 @@ from tunedeck_contracts.jobs import (
     Wanted,
 )
 from tunedeck_contracts.message import utc_now
-from tunedeck_jobs.hyperparameter_choice import check_saving, choose, device_of, unheeded_saving
+from tunedeck_jobs.devices import Devices
+from tunedeck_jobs.hyperparameter_choice import check_saving, choose, unheeded_saving
 from tunedeck_jobs.lifecycle import Change
 from tunedeck_jobs.record import JobRecord, KeyTaken, NewJob, Submission
 from tunedeck_jobs.relay import Relay
@@ -43,10 +44,16 @@ class Creation:
     """Both ways queue the job in the same write when its model and dataset resolve."""
 
     def __init__(
-        self, repository: JobRepository, modes: ModeRepository, resolver: Resolver, relay: Relay
+        self,
+        repository: JobRepository,
+        modes: ModeRepository,
+        devices: Devices,
+        resolver: Resolver,
+        relay: Relay,
     ) -> None:
         self._repository = repository
         self._modes = modes
+        self._devices = devices
         self._resolver = resolver
         self._relay = relay
 
@@ -57,7 +64,7 @@ class Creation:
 
         Raises:
             ValidationFailed: a hyperparameter is out of bounds, or the deadline is over.
-            Conflict: the key came with another body before.
+            Conflict: the key came with another body before, or no trainer has the GPU that the method needs.
         """
         wanted = request.job
         submission = _submission(request.owner, request.idempotency_key, wanted.model_dump(mode="json"))
@@ -66,7 +73,7 @@ class Creation:
         check_deadline(wanted.deadline, "deadline")
         settings, notes = choose(wanted.configuration.hyperparameters)
         check_saving(wanted.model_saving, settings)
-        device = device_of(wanted.device, settings)
+        device = await self._devices.wanted(wanted.device, settings)
         if device is not wanted.device:
             notes.append(FOUR_BITS)
         wanted = wanted.model_copy(update={"device": device})
@@ -82,7 +89,8 @@ class Creation:
 
         Raises:
             NotFound: no such job, or no such checkpoint of it.
-            Conflict: it has not failed and was not cancelled; its model or dataset is not what it was.
+            Conflict: it has not failed and was not cancelled; its model or dataset is not what it was; no
+                trainer has the GPU that its method needs.
         """
         options = request.options
         body = {"retry_of": request.uid, **options.model_dump(mode="json")}
@@ -100,7 +108,8 @@ class Creation:
                 f"dataset that it had: {problems} Retry it from the start."
             )
         settings = configuration.hyperparameters
-        former = record.job.model_copy(update={"device": device_of(record.job.device, settings)})
+        device = await self._devices.wanted(record.job.device, settings)
+        former = record.job.model_copy(update={"device": device})
         about_saving = unheeded_saving(former.model_saving, settings, former.stop_after_steps)
         notes = (*unheeded(settings), *about_saving, *_about(former.training_mode))
         new = NewJob(_again(former, found), notes, found.pinned, submission, checkpoint)

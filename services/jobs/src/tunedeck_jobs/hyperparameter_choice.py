@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from tunedeck_contracts.errors import FieldProblem, ValidationFailed
 from tunedeck_contracts.hyperparameters import ChosenHyperparameters, encode_uid, unheeded
-from tunedeck_contracts.jobs import Device, JobHyperparameters
+from tunedeck_contracts.jobs import JobHyperparameters
 from tunedeck_contracts.model_saving import ModelSaving
 
 
@@ -47,24 +47,6 @@ def check_saving(saving: ModelSaving, settings: JobHyperparameters) -> None:
             "merged without loss; leave saveMerged out, or choose the method 'lora'",
         )
         raise _failed([problem])
-
-
-def device_of(asked: Device | None, settings: JobHyperparameters) -> Device | None:
-    """The device that a job waits for.
-
-    Raises:
-        ValidationFailed: qlora on a CPU is wanted.
-    """
-    if settings.method != "qlora":
-        return asked
-    if asked is Device.CPU:
-        problem = FieldProblem(
-            loc="device",
-            message="the method 'qlora' keeps the model in 4 bits, which needs a CUDA GPU; leave device out, "
-            "or choose the method 'lora'",
-        )
-        raise _failed([problem])
-    return Device.GPU
 
 
 def unheeded_saving(

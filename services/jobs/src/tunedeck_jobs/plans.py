@@ -5,6 +5,7 @@ from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.ids import checked_id
 from tunedeck_contracts.jobs import ModelReference, Reference, Status
 from tunedeck_contracts.plans import EstimateJob, Plan
+from tunedeck_jobs.devices import Devices
 from tunedeck_jobs.hyperparameter_choice import choose
 from tunedeck_jobs.record import Pinned
 from tunedeck_jobs.repository.jobs import JobRepository
@@ -14,8 +15,9 @@ from tunedeck_jobs.resolving import Resolver
 class Plans:
     """Plans of jobs in any state."""
 
-    def __init__(self, repository: JobRepository, resolver: Resolver) -> None:
+    def __init__(self, repository: JobRepository, devices: Devices, resolver: Resolver) -> None:
         self._repository = repository
+        self._devices = devices
         self._resolver = resolver
 
     async def of_job(self, uid: str) -> Plan:
@@ -47,11 +49,13 @@ class Plans:
 
         Raises:
             ValidationFailed: a hyperparameter is out of bounds.
-            Conflict: its model or dataset is not known; `errors` has its problems.
+            Conflict: its model or dataset is not known, `errors` has its problems; or no trainer has the
+                GPU that its method needs.
             Unavailable: the catalog could not be asked.
         """
         configuration = asked.configuration
         settings, _ = choose(configuration.hyperparameters)
+        device = await self._devices.wanted(asked.device, settings)
         what = "What such a job would train is not known"
         pinned = await self._pinned_now(what, configuration.model, configuration.dataset)
         return Plan(
@@ -60,7 +64,7 @@ class Plans:
             dataset=pinned.dataset,
             hyperparameters=Hyperparameters.model_validate(settings.model_dump()),
             status=Status.CREATED,
-            device=asked.device,
+            device=device,
         )
 
     async def _pinned_now(self, what: str, model: ModelReference, dataset: Reference) -> Pinned:

@@ -73,8 +73,9 @@ class Estimates:
         devices = around.devices_for(plan.device)
         if plan.device is Device.GPU and devices[0] == "cpu":
             raise Unavailable(
-                "The job asks for a GPU, and the trainer that took the question has none. Where another "
-                "one has, ask again; else leave `device` out for the figures of a CPU."
+                "Such a job waits for a GPU, and the trainer that took the question has none. Where another "
+                "one has, ask again; else leave `device` out, and choose a method other than qlora, for the "
+                "figures of a CPU."
             )
         async with rows_beside(plan.dataset, around.blobs, self._folder) as rows_file:
             question = EstimateQuestion(

@@ -43,9 +43,10 @@ class TrainerRepository:
             Waiting(found["_id"], Device(found["device"]) if found["device"] else None)
             async for found in queued
         ]
-        return Line(waiting, await self._present(), await self._typical())
+        return Line(waiting, await self.present(), await self._typical())
 
-    async def _present(self) -> list[Trainer]:
+    async def present(self) -> list[Trainer]:
+        """Those that run a job or have asked for one lately."""
         busy: dict[str, Trainer] = {}
         shown = {"lease": True, "training": True, "resume_step": True}
         now = utc_now()
