@@ -1,10 +1,14 @@
 """What GPUs draw, by an NVML that counts as it is told to: this machine need not have one."""
 
+import threading
+from types import SimpleNamespace
+
 import pynvml
 import pytest
 
 from tunedeck_trainer import energy
 from tunedeck_trainer.energy import EnergyMeter
+from tunedeck_trainer.points import Points
 
 JOULE = 1000
 """NVML counts millijoules, and milliwatts of power."""
@@ -105,3 +109,30 @@ def test_where_one_device_tells_nothing_the_sum_is_not_known(nvml: Nvml) -> None
     for devices in (("cuda:0", "cuda:2"), ("cuda:0", "cpu"), ("cpu",), ()):
         meter = EnergyMeter(*devices)
         assert (meter.watt_hours, meter.lap()) == (None, None), devices
+
+
+def attempt(*devices: str) -> tuple[Points, EnergyMeter]:
+    meter = EnergyMeter(*devices)
+    points = Points(lambda _: None, threading.Event(), meter)
+    points.trainer = SimpleNamespace(trained_tokens=0)
+    return points, meter
+
+
+def test_an_attempt_that_goes_on_adds_to_what_the_one_before_had_drawn(nvml: Nvml) -> None:
+    first, _ = attempt("cuda:0")
+    nvml.energy[0] += 3600 * JOULE
+    handed_on = first.progress
+    # What is drawn after the checkpoint is for steps that are done again, or is not the job's.
+    nvml.energy[0] += 7200 * JOULE
+    second, meter = attempt("cuda:0")
+    second.go_on_from(handed_on)
+    nvml.energy[0] += 1800 * JOULE
+    assert meter.watt_hours == pytest.approx(1.5)
+    assert second.progress.watt_hours == pytest.approx(1.5)
+
+
+def test_energy_that_one_attempt_did_not_know_is_not_known_of_the_job(nvml: Nvml) -> None:
+    on_a_cpu, _ = attempt("cpu")
+    second, meter = attempt("cuda:0")
+    second.go_on_from(on_a_cpu.progress)
+    assert meter.watt_hours is None

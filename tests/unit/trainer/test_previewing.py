@@ -16,6 +16,7 @@ from tunedeck_contracts.jobs import Status
 from tunedeck_contracts.plans import Plan
 from tunedeck_contracts.previews import JobPreview, PreviewedRow
 from tunedeck_trainer import data, row_tokens
+from tunedeck_trainer.energy import EnergyMeter
 from tunedeck_trainer.model_loading import load_model
 from tunedeck_trainer.points import Points
 from tunedeck_trainer.preview_question import PreviewQuestion
@@ -72,7 +73,7 @@ def read_first(models_dir: Path, rows_file: Path, folder: Path) -> dict[str, tor
     tokenizer = load_tokenizer(models_dir / MODEL)
     prepared = data.prepare(rows_file, tokenizer, SETTINGS)
     arguments = training_arguments(SETTINGS, folder, on_gpu=False, compute=torch.float32)
-    points = Points(lambda _: None, threading.Event())
+    points = Points(lambda _: None, threading.Event(), EnergyMeter("cpu"))
     trainer = build_trainer(
         load_model(models_dir / MODEL, torch.float32),
         tokenizer,

@@ -67,7 +67,7 @@ class InThisProcess:
         arguments = training_arguments(
             batch_splits.applied(split, self.settings), self._folder, False, torch.float32
         )
-        points = Points(self.told.append, threading.Event())
+        points = Points(self.told.append, threading.Event(), EnergyMeter("cpu"))
         trainer = build_trainer(
             self.model,
             self._tokenizer,

@@ -20,6 +20,7 @@ from tests.unit.trainer.child_runs import MODEL, run_child, write_rows
 from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Wanted
 from tunedeck_trainer import data, token_loss
+from tunedeck_trainer.energy import EnergyMeter
 from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.model_loading import add_lora, load_model
 from tunedeck_trainer.order import EpochOrder
@@ -182,7 +183,7 @@ def test_a_loss_that_is_no_number_at_a_later_step_names_the_step_and_its_rows(
 
 def test_a_point_that_is_not_finite_keeps_the_last_finite_loss_and_ends_the_run() -> None:
     told: list[FromChild] = []
-    callback = Points(told.append, threading.Event())
+    callback = Points(told.append, threading.Event(), EnergyMeter("cpu"))
     callback.trainer = SimpleNamespace(step_tokens=10, step_rows=[7, 4])
     callback.validation_loss = 3.0
     arguments = SimpleNamespace(fp16=False)
@@ -200,7 +201,7 @@ def test_a_point_that_is_not_finite_keeps_the_last_finite_loss_and_ends_the_run(
 
 
 def test_a_validation_loss_that_is_no_number_is_not_laid_to_rows_that_were_trained_on() -> None:
-    callback = Points(lambda _: None, threading.Event())
+    callback = Points(lambda _: None, threading.Event(), EnergyMeter("cpu"))
     state = TrainerState(max_steps=9, num_train_epochs=1)
     state.global_step = 2
     said = "The loss of the validation rows was not finite after step 2"

@@ -20,6 +20,7 @@ from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_contracts.jobs import Result
 from tunedeck_contracts.training import LossPoint
 from tunedeck_trainer import data, recipe
+from tunedeck_trainer.energy import EnergyMeter
 from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.model_loading import add_lora, check_method, load_model
 from tunedeck_trainer.pipe import FromChild, PointMade, Spec, Wishes
@@ -224,7 +225,7 @@ def test_on_a_gpu_qlora_still_wants_its_package() -> None:
 
 def test_in_fp16_a_gradient_that_overflows_is_no_failure_of_the_run() -> None:
     told: list[FromChild] = []
-    points = Points(told.append, threading.Event())
+    points = Points(told.append, threading.Event(), EnergyMeter("cpu"))
     points.trainer = SimpleNamespace(step_tokens=10, step_rows=[1, 2])
     points.validation_loss = 3.0
     state = TrainerState(max_steps=9, num_train_epochs=1)

@@ -43,7 +43,8 @@ class Estimate(CamelMessage):
 
 
 class Actual(CamelMessage):
-    """What the attempt that completed the job really took."""
+    """What the job really took: time and energy of all its attempts, each as far as the next one went on
+    from it; memory of the attempt that completed it."""
 
     seconds: float
     peak_memory_bytes: int | None = Field(default=None, description="As in the estimate.")

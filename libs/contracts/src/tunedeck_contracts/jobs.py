@@ -211,7 +211,7 @@ class Result(CamelMessage):
         description="Most that training has had at once, of what `estimate` says.",
     )
     energy_watt_hours: float | None = Field(
-        default=None, description="Of the GPU, where it tells; of the attempt that completed the job."
+        default=None, description="Of the GPUs, where they told in every attempt; of the time in `seconds`."
     )
 
 

@@ -51,6 +51,7 @@ class Progress(Message):
     tokens: int
     trained_tokens: int
     seconds: float
+    watt_hours: float | None = None
     best_step: int | None = None
     best_validation_loss: float | None = None
 

@@ -16,6 +16,7 @@ class EnergyMeter:
     def __init__(self, *devices: str) -> None:
         self._handles = [_handle(device) for device in devices]
         self._began = self._counted()
+        self._before: float | None = 0.0
         self._lap_began = (self._began, time.perf_counter())
 
     def lap(self) -> float | None:
@@ -29,11 +30,15 @@ class EnergyMeter:
 
     @property
     def watt_hours(self) -> float | None:
-        """What they have drawn since this was made."""
+        """What they have drawn since this was made, and what was drawn before."""
         now = self._counted()
-        if now is None or self._began is None:
+        if now is None or self._began is None or self._before is None:
             return None
-        return (now - self._began) / _MILLIJOULES_AN_HOUR_OF_A_WATT
+        return self._before + (now - self._began) / _MILLIJOULES_AN_HOUR_OF_A_WATT
+
+    def go_on_from(self, watt_hours: float | None) -> None:
+        """Add what an earlier attempt had drawn; None: nobody knows, and so the sum is not known either."""
+        self._before = watt_hours
 
     def _counted(self) -> int | None:
         return self._read(pynvml.nvmlDeviceGetTotalEnergyConsumption)

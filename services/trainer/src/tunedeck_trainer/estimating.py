@@ -205,7 +205,7 @@ def _step(
     with TemporaryDirectory() as folder:
         applied = batch_splits.applied(split, settings)
         arguments = training_arguments(applied, Path(folder), on_gpu, compute)
-        points = Points(lambda _: None, stopped)
+        points = Points(lambda _: None, stopped, energy)
         trainer = build_trainer(model, tokenizer, prepared, arguments, points, stopped)
         with memory.limited():
             return probing.measured(trainer, memory, energy)

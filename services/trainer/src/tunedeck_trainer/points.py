@@ -13,6 +13,7 @@ from tunedeck_contracts.jobs import Phase
 from tunedeck_contracts.message import utc_now
 from tunedeck_contracts.training import LossPoint
 from tunedeck_trainer.checkpointing import Progress
+from tunedeck_trainer.energy import EnergyMeter
 from tunedeck_trainer.failures import RunFailed
 from tunedeck_trainer.pipe import PhaseChanged, PointMade, Tell
 
@@ -28,9 +29,12 @@ class Points(TrainerCallback):  # type: ignore[misc]
     `patience`: evaluations in a row without a lower loss after which it stops; None for never.
     """
 
-    def __init__(self, tell: Tell, cancelled: threading.Event, patience: int | None = None) -> None:
+    def __init__(
+        self, tell: Tell, cancelled: threading.Event, energy: EnergyMeter, patience: int | None = None
+    ) -> None:
         self._tell = tell
         self._cancelled = cancelled
+        self._energy = energy
         self._patience = patience
         self._lowest = math.inf
         self._without_lower = 0
@@ -57,6 +61,7 @@ class Points(TrainerCallback):  # type: ignore[misc]
             tokens=self._tokens,
             trained_tokens=self.trainer.trained_tokens,
             seconds=self.seconds,
+            watt_hours=self._energy.watt_hours,
         )
 
     @property
@@ -73,6 +78,7 @@ class Points(TrainerCallback):  # type: ignore[misc]
         self._last_finite = progress.last_finite
         self._tokens = progress.tokens
         self._seconds_before = progress.seconds
+        self._energy.go_on_from(progress.watt_hours)
         self.trainer.trained_tokens = progress.trained_tokens
 
     def on_step_begin(

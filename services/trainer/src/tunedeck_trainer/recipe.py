@@ -71,7 +71,8 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
     check_method(settings, on_gpu)
     compute = compute_dtype(settings, on_gpu)
     history = History(folder / "points.jsonl", tell)
-    points = Points(history, wishes.cancelled, settings.early_stopping_patience)
+    energy = EnergyMeter(*(spec.devices or [spec.device]))
+    points = Points(history, wishes.cancelled, energy, settings.early_stopping_patience)
     checkpoints = Checkpoints(spec, folder, history, wishes, ranks)
 
     model_folder = model_files.locate(spec.run.model, spec.models_dir)
@@ -81,7 +82,7 @@ def fine_tune(spec: Spec, folder: Path, tell: Tell, wishes: Wishes) -> Result:
     for warning in prepared.warnings:
         log.warning(warning)
     _stop_if(wishes, ranks)
-    memory, energy = MemoryUse(on_gpu, ranks.count), EnergyMeter(*(spec.devices or [spec.device]))
+    memory = MemoryUse(on_gpu, ranks.count)
     check_room(model_folder, settings, compute, memory.free)
     model = prepare_model(model_folder, settings, compute, on_gpu)
     _stop_if(wishes, ranks)
