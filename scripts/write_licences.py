@@ -32,7 +32,7 @@ packages of NVIDIA (under its own licences, and not open source) and `triton` (M
 """
 
 FOR_CUDA = {"bitsandbytes"}
-"""In the trainer's image for CUDA alone; see its Dockerfile."""
+"""In no image but the trainer's for CUDA (see its Dockerfile), and beside the environment for tests."""
 
 _LONGEST_NAME = 60
 """Some packages put the whole text of a licence where its name belongs."""

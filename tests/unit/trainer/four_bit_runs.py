@@ -24,8 +24,7 @@ WIDTH = 64
 
 
 def like_a_gpu() -> None:
-    """On some CPUs bitsandbytes packs weights for an evaluation into a form that passes no gradient back,
-    which is one reason more that the product refuses them."""
+    """On some CPUs bitsandbytes packs weights for an evaluation into a form that passes no gradient back."""
     bitsandbytes.nn.modules.has_avx512bf16 = lambda: False
     recipe.check_method = lambda settings, on_gpu: None
 
@@ -38,23 +37,24 @@ def four_bit_layers(model: Any) -> dict[str, Any]:
     }
 
 
-def write_what_four_bits_hold(folder: Path, into: Path) -> list[str]:
-    """The model with each quantised weight as the numbers that it stands for; the names of those."""
+def write_what_four_bits_hold(folder: Path, into: Path) -> dict[str, Any]:
+    """The model with each quantised weight as the numbers that it stands for; how each is quantised."""
     settings = Hyperparameters(method="qlora")
     tuned = prepare_model(folder, settings, torch.float32, on_gpu=False)
     layers = four_bit_layers(tuned.get_base_model())
     plain = load_model(folder, torch.float32)
-    names = []
+    kinds = {}
     for name, layer in layers.items():
         if not name.endswith(".base_layer"):
             continue
-        names.append(name.removesuffix(".base_layer"))
-        exact = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+        state = layer.weight.quant_state
         with torch.no_grad():
-            plain.get_submodule(names[-1]).weight.copy_(exact)
+            exact = dequantize_4bit(layer.weight.data, state)
+            plain.get_submodule(name.removesuffix(".base_layer")).weight.copy_(exact)
+        kinds[name] = [state.quant_type, state.nested]
     build_tiny_model(into, WIDTH)
     plain.save_pretrained(into)
-    return names
+    return kinds
 
 
 def losses(folder: Path, models_dir: Path, **fields: Any) -> dict[str, Any]:

@@ -1,14 +1,20 @@
 """What GPUs draw, by an NVML that counts as it is told to: this machine need not have one."""
 
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pynvml
 import pytest
 
-from tunedeck_trainer import energy
+from tests.unit.trainer.child_runs import a_run, write_rows
+from tunedeck_contracts.hyperparameters import Hyperparameters
+from tunedeck_trainer import energy, recipe
+from tunedeck_trainer.checkpointing import Progress
 from tunedeck_trainer.energy import EnergyMeter
+from tunedeck_trainer.pipe import Spec, Wishes
 from tunedeck_trainer.points import Points
+from tunedeck_trainer.training_record import LOG
 
 JOULE = 1000
 """NVML counts millijoules, and milliwatts of power."""
@@ -136,3 +142,37 @@ def test_energy_that_one_attempt_did_not_know_is_not_known_of_the_job(nvml: Nvml
     second, meter = attempt("cuda:0")
     second.go_on_from(on_a_cpu.progress)
     assert meter.watt_hours is None
+
+
+class Counted(EnergyMeter):
+    """A meter of one GPU that has drawn so many watt-hours more whenever it is read."""
+
+    step = 0
+    total = 0
+
+    def _counted(self) -> int:
+        Counted.total += self.step * 3600 * JOULE
+        return Counted.total
+
+
+def test_a_run_that_goes_on_ends_with_the_energy_of_both_attempts(
+    tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe, "EnergyMeter", Counted)
+    settings = Hyperparameters(max_steps=3, batch_size=4, save_steps=1)
+    write_rows(tmp_path / "rows.jsonl", 30)
+
+    def ran(folder: Path, resume: Path | None) -> float | None:
+        folder.mkdir()
+        (folder / LOG).touch()
+        rows = tmp_path / "rows.jsonl"
+        spec = Spec(run=a_run(settings), models_dir=models_dir, rows_file=rows, device="cpu", resume=resume)
+        return recipe.fine_tune(spec, folder, lambda _: None, Wishes()).energy_watt_hours
+
+    monkeypatch.setattr(Counted, "step", 1)
+    ran(tmp_path / "first", None)
+    checkpoint = tmp_path / "first" / "checkpoints" / "2"
+    drawn = Progress.model_validate_json((checkpoint / "progress.json").read_bytes()).watt_hours
+    assert drawn is not None and drawn > 0
+    monkeypatch.setattr(Counted, "step", 0)
+    assert ran(tmp_path / "second", checkpoint) == drawn

@@ -31,8 +31,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-def test_every_linear_layer_is_in_four_bits(ran: dict[str, Any]) -> None:
-    assert [name.rpartition(".")[2] for name in ran["layers"]] == list(LINEAR) * 2
+def test_every_linear_layer_is_in_four_bits_whose_scales_are_quantised_too(ran: dict[str, Any]) -> None:
+    assert [name.split(".")[-2] for name in ran["layers"]] == list(LINEAR) * 2
+    assert all(kind == ["nf4", True] for kind in ran["layers"].values())
 
 
 @pytest.mark.parametrize(("precision", "slack"), [("fp32", 1e-5), ("bf16", 2e-3)])

@@ -44,7 +44,7 @@ class Estimate(CamelMessage):
 
 class Actual(CamelMessage):
     """What the job really took: time and energy of all its attempts, each as far as the next one went on
-    from it; memory of the attempt that completed it."""
+    from it, and of the job from whose checkpoint it was retried; memory of the attempt that completed it."""
 
     seconds: float
     peak_memory_bytes: int | None = Field(default=None, description="As in the estimate.")

@@ -99,7 +99,8 @@ class Hyperparameters(Message):
     method: Literal["lora", "qlora", "full"] = Field(
         default="lora",
         description="What is trained: LoRA matrices beside the model; the same over a model in 4 bits, which "
-        "needs a CUDA GPU and bitsandbytes and is refused where no trainer has one; or the whole model.",
+        "needs a CUDA GPU and bitsandbytes (where no trainer has one a job is refused, unless its `device` "
+        "is gpu); or the whole model.",
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",

@@ -130,7 +130,9 @@ class CreateJob(CamelMessage):
         default=None, description="A time with its zone by which the job must have ended, else it fails."
     )
     device: Device | None = Field(
-        default=None, description="What its trainer must have; by default any trainer may take the job."
+        default=None,
+        description="What its trainer must have; by default any trainer may take the job, or of the method "
+        "qlora any that has a GPU.",
     )
     stop_after_steps: StrictInt | None = Field(
         default=None,

@@ -21,7 +21,9 @@ class EstimateJob(CamelMessage):
 
     configuration: RequestedConfiguration
     device: Device | None = Field(
-        default=None, description="As in a job's body; null: what the trainer trains on that answers."
+        default=None,
+        description="As in a job's body; null: what the trainer trains on that answers, or of the method "
+        "qlora a GPU.",
     )
 
 

@@ -36,7 +36,6 @@ from tunedeck_jobs.repository.mode import ModeRepository
 from tunedeck_jobs.resolving import Resolution, Resolver
 
 NO_SEARCH = "The search over hyperparameters is not built yet: this job trains its given set once."
-FOUR_BITS = "method: 'qlora' needs a CUDA GPU; the job waits for a trainer that has one."
 RETRIED = (Status.FAILED, Status.CANCELLED)
 
 
@@ -63,7 +62,8 @@ class Creation:
         A request with a key that has made a job creates nothing and gets the first answer.
 
         Raises:
-            ValidationFailed: a hyperparameter is out of bounds, or the deadline is over.
+            ValidationFailed: a hyperparameter is out of bounds, the method cannot be had on the device, or
+                the deadline is over.
             Conflict: the key came with another body before, or no trainer has the GPU that the method needs.
         """
         wanted = request.job
@@ -74,8 +74,6 @@ class Creation:
         settings, notes = choose(wanted.configuration.hyperparameters)
         check_saving(wanted.model_saving, settings)
         device = await self._devices.wanted(wanted.device, settings)
-        if device is not wanted.device:
-            notes.append(FOUR_BITS)
         wanted = wanted.model_copy(update={"device": device})
         mode = wanted.training_mode or await self._modes.get()
         found = await self._resolve(wanted.configuration.model, wanted.configuration.dataset)
@@ -89,8 +87,7 @@ class Creation:
 
         Raises:
             NotFound: no such job, or no such checkpoint of it.
-            Conflict: it has not failed and was not cancelled; its model or dataset is not what it was; no
-                trainer has the GPU that its method needs.
+            Conflict: it has not failed and was not cancelled; its model or dataset is not what it was.
         """
         options = request.options
         body = {"retry_of": request.uid, **options.model_dump(mode="json")}
@@ -108,8 +105,7 @@ class Creation:
                 f"dataset that it had: {problems} Retry it from the start."
             )
         settings = configuration.hyperparameters
-        device = await self._devices.wanted(record.job.device, settings)
-        former = record.job.model_copy(update={"device": device})
+        former = record.job
         about_saving = unheeded_saving(former.model_saving, settings, former.stop_after_steps)
         notes = (*unheeded(settings), *about_saving, *_about(former.training_mode))
         new = NewJob(_again(former, found), notes, found.pinned, submission, checkpoint)

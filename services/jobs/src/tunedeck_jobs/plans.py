@@ -48,7 +48,7 @@ class Plans:
         """What a job would have that is not stored.
 
         Raises:
-            ValidationFailed: a hyperparameter is out of bounds.
+            ValidationFailed: a hyperparameter is out of bounds, or the method cannot be had on the device.
             Conflict: its model or dataset is not known, `errors` has its problems; or no trainer has the
                 GPU that its method needs.
             Unavailable: the catalog could not be asked.

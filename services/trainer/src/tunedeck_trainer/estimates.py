@@ -72,10 +72,11 @@ class Estimates:
         around = self._around
         devices = around.devices_for(plan.device)
         if plan.device is Device.GPU and devices[0] == "cpu":
+            is_qlora = plan.hyperparameters.method == "qlora"
+            remedy = "choose the method 'lora'" if is_qlora else "leave `device` out"
             raise Unavailable(
                 "Such a job waits for a GPU, and the trainer that took the question has none. Where another "
-                "one has, ask again; else leave `device` out, and choose a method other than qlora, for the "
-                "figures of a CPU."
+                f"one has, ask again; else {remedy} for the figures of a CPU."
             )
         async with rows_beside(plan.dataset, around.blobs, self._folder) as rows_file:
             question = EstimateQuestion(

@@ -43,10 +43,18 @@ class TrainerRepository:
             Waiting(found["_id"], Device(found["device"]) if found["device"] else None)
             async for found in queued
         ]
-        return Line(waiting, await self.present(), await self._typical())
+        return Line(waiting, await self._present(), await self._typical())
 
-    async def present(self) -> list[Trainer]:
-        """Those that run a job or have asked for one lately."""
+    async def known_kinds(self) -> frozenset[Device]:
+        """What the trainers have that run a job or have asked for one within a day.
+
+        A trainer that is busy with the end of a run, restarts or has no room on its disk is still known.
+        """
+        asked = await self._trainers.distinct("devices")
+        working = await self._jobs.distinct("lease.devices", {"status": Status.RUNNING.value})
+        return kinds([*asked, *working])
+
+    async def _present(self) -> list[Trainer]:
         busy: dict[str, Trainer] = {}
         shown = {"lease": True, "training": True, "resume_step": True}
         now = utc_now()
