@@ -15,6 +15,7 @@ from bench.stack import running_stack
 from bench.train_setup import EXAMPLES, SETTINGS, Setup, link_model, prepared_folder
 from tunedeck_cli.client import Client
 from tunedeck_contracts.training import LossPoint
+from tunedeck_trainer.process import environment
 
 ROUNDS = 3
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "trl")
@@ -60,7 +61,9 @@ def side(name: str, setup: Setup) -> Figures:
         RuntimeError: it failed; with the end of what it printed.
     """
     command = [sys.executable, "-m", "bench.train_side", name, str(setup.folder), setup.model]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Ours as a trainer starts its process.
+    chosen = environment("cuda:0" if setup.on_gpu else "cpu") if name == "ours" else None
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=chosen)
     if done.returncode != 0:
         raise RuntimeError(f"{name} failed:\n{done.stderr[-3000:]}")
     figures: Figures = json.loads(done.stdout.splitlines()[-1])

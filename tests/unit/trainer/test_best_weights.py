@@ -27,7 +27,7 @@ RISING = Hyperparameters(
     batch_size=4,
     eval_steps=2,
     save_steps=1,
-    learning_rate=0.2,
+    learning_rate=0.1,
     scheduler="constant",
     lora_dropout=0.1,
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -23,6 +24,8 @@ from tunedeck_trainer import failures, memory, process
 from tunedeck_trainer.memory import MemoryWatch
 from tunedeck_trainer.pipe import Command, FromChild, Spec, Wishes
 from tunedeck_trainer.process import TrainingProcess, environment
+
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def instead_of_the_child(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> Spec:
@@ -90,6 +93,25 @@ def test_the_childs_environment_leads_to_no_service(monkeypatch: pytest.MonkeyPa
     assert (given["HF_TOKEN"], given["CUDA_VISIBLE_DEVICES"]) == ("hf_1", "1")
     assert given[crash_points.VARIABLE] == "/tmp/points"
     assert environment("cpu")["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_child_keeps_what_the_operator_has_set_of_its_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=1")
+    assert environment("cpu")["GLIBC_TUNABLES"] == "glibc.malloc.arena_max=1"
+
+
+@pytest.mark.skipif(
+    not HUGE_PAGES.is_file() or "[madvise]" not in HUGE_PAGES.read_text(),
+    reason="this kernel gives huge pages to all who ask for memory, or to nobody",
+)
+def test_a_child_asks_for_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    code = "x = bytearray(2**26); print(open('/proc/self/smaps').read())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment("cpu"), capture_output=True, text=True
+    )
+    mappings = re.findall(r"^Size: +(\d+) kB$.*?^VmFlags:([^\n]*)$", done.stdout, re.MULTILINE | re.DOTALL)
+    assert sum(int(size) for size, flags in mappings if "hg" in flags.split()) >= 2**16
 
 
 def test_torchs_own_words_for_no_memory_are_understood() -> None:

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch.nn import functional
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, OPTConfig, OPTForCausalLM
+from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from tests.unit.trainer.child_runs import MODEL, write_rows
 from tests.unit.trainer.resume_runs import GPT2
@@ -16,6 +18,7 @@ from tunedeck_contracts.hyperparameters import Hyperparameters
 from tunedeck_trainer import data, head_loss, row_tokens, shared_prefix, token_loss
 from tunedeck_trainer.lora_kernel import LoraLinear, use_kernel
 from tunedeck_trainer.model_loading import add_lora, load_model
+from tunedeck_trainer.norm_kernel import RmsNorm, use_norm_kernel
 from tunedeck_trainer.tokenizer_loading import load_tokenizer
 
 SETTINGS = Hyperparameters(max_length=64)
@@ -47,7 +50,7 @@ def plain(models_dir: Path) -> Any:
 def fast(plain: Any, sample: Batch) -> tuple[Any, token_loss.LossSum]:
     """A copy as the trainer has it, and its loss."""
     model = copy.deepcopy(plain)
-    assert use_kernel(model) == 14
+    assert (use_kernel(model), use_norm_kernel(model)) == (14, 5)
     return model, token_loss.fastest_loss_sum(model, sample, sample)
 
 
@@ -210,6 +213,55 @@ def test_a_layer_without_its_adapter_is_the_base(plain: Any, batches: list[Batch
         assert not torch.allclose(ours, tuned, atol=1e-2)
         model.merge_adapter()
         torch.testing.assert_close(model(input_ids=batches[0]["input_ids"]).logits, tuned)
+
+
+def test_a_normalisation_gives_the_gradient_that_numbers_give() -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 3, 5, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: RmsNorm.apply(x, weight, 1e-2), [x.requires_grad_()])
+
+
+class OfGroups(torch.nn.Module):
+    """Of halves of its rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.eps = torch.nn.Parameter(torch.ones(16)), 1e-6
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.rms_norm(x.unflatten(-1, (2, 8)), (8,), eps=self.eps).flatten(-2) * self.weight
+
+
+def frozen(layer: torch.nn.Module) -> torch.nn.Module:
+    return layer.requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    ("layer", "taken"),
+    [
+        (frozen(LlamaRMSNorm(16, eps=1e-5)), 1),
+        (frozen(torch.nn.RMSNorm(16, eps=1e-6)), 1),
+        (LlamaRMSNorm(16), 0),
+        (frozen(LlamaRMSNorm(16)).to(torch.bfloat16), 0),
+        (frozen(Gemma3RMSNorm(16)), 0),
+        (frozen(torch.nn.LayerNorm(16, bias=False)), 0),
+        (frozen(torch.nn.LayerNorm(16)), 0),
+        (frozen(OfGroups()), 0),
+    ],
+    ids=["llama", "torch", "trained", "16 bits", "one more", "mean", "bias", "groups"],
+)
+def test_a_layer_is_taken_for_a_normalisation_by_what_it_gives(layer: torch.nn.Module, taken: int) -> None:
+    x = torch.randn(3, 16, dtype=next(layer.parameters()).dtype)
+    before = layer(x)
+    assert use_norm_kernel(layer) == taken
+    torch.testing.assert_close(layer(x), before)
+
+
+def test_what_is_added_to_the_mean_square_decides_too() -> None:
+    layer = frozen(LlamaRMSNorm(16, eps=1e-5))
+    layer.eps, layer.variance_epsilon = 1e-6, None
+    layer.forward = lambda x: functional.rms_norm(x, (16,), layer.weight, 1e-5)  # type: ignore[method-assign]
+    assert use_norm_kernel(layer) == 0
 
 
 @pytest.mark.parametrize("changed", [{"use_dora": True}, {"lora_dropout": 0.1}])

@@ -13,6 +13,7 @@ from tunedeck_trainer.checkpoint_files import WEIGHTS
 from tunedeck_trainer.checkpointing import Checkpoints
 from tunedeck_trainer.failures import Cancelled
 from tunedeck_trainer.lora_kernel import use_kernel
+from tunedeck_trainer.norm_kernel import use_norm_kernel
 from tunedeck_trainer.order import EpochOrder
 from tunedeck_trainer.points import Points
 from tunedeck_trainer.ranks import ALONE, InStep, Ranks
@@ -46,6 +47,7 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
         self.ranks = ranks
         points.trainer = self
         use_kernel(self.model)
+        use_norm_kernel(self.model)
         self._loss_sum = self._chosen_loss()
         self.step_rows: list[int] = []
         self.nonfinite_rows: list[int] = []
