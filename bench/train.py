@@ -1,6 +1,7 @@
 """The recipe's speed: beside TRL, a plain Trainer, the machine's matrix products, and itself in the stack."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -61,9 +62,9 @@ def side(name: str, setup: Setup) -> Figures:
         RuntimeError: it failed; with the end of what it printed.
     """
     command = [sys.executable, "-m", "bench.train_side", name, str(setup.folder), setup.model]
-    # Ours as a trainer starts its process.
-    chosen = environment("cuda:0" if setup.on_gpu else "cpu") if name == "ours" else None
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=chosen)
+    # Ours in the pages in which a trainer starts its process.
+    pages = {"GLIBC_TUNABLES": environment("cpu")["GLIBC_TUNABLES"]} if name == "ours" else {}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | pages)
     if done.returncode != 0:
         raise RuntimeError(f"{name} failed:\n{done.stderr[-3000:]}")
     figures: Figures = json.loads(done.stdout.splitlines()[-1])

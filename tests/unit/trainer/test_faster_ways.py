@@ -11,6 +11,7 @@ from torch.nn import functional
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, OPTConfig, OPTForCausalLM
 from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.zamba2.modeling_zamba2 import Zamba2RMSNormGated
 
 from tests.unit.trainer.child_runs import MODEL, write_rows
 from tests.unit.trainer.resume_runs import GPT2
@@ -232,6 +233,13 @@ class OfGroups(torch.nn.Module):
         return functional.rms_norm(x.unflatten(-1, (2, 8)), (8,), eps=self.eps).flatten(-2) * self.weight
 
 
+class OfPairs(OfGroups):
+    """With something beside the rows."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return functional.rms_norm(x, (16,), eps=self.eps), None
+
+
 def frozen(layer: torch.nn.Module) -> torch.nn.Module:
     return layer.requires_grad_(False)
 
@@ -247,8 +255,10 @@ def frozen(layer: torch.nn.Module) -> torch.nn.Module:
         (frozen(torch.nn.LayerNorm(16, bias=False)), 0),
         (frozen(torch.nn.LayerNorm(16)), 0),
         (frozen(OfGroups()), 0),
+        (frozen(OfPairs()), 0),
+        (frozen(Zamba2RMSNormGated(16, group_size=8)), 0),
     ],
-    ids=["llama", "torch", "trained", "16 bits", "one more", "mean", "bias", "groups"],
+    ids=["llama", "torch", "trained", "16 bits", "one more", "mean", "bias", "groups", "pairs", "gated"],
 )
 def test_a_layer_is_taken_for_a_normalisation_by_what_it_gives(layer: torch.nn.Module, taken: int) -> None:
     x = torch.randn(3, 16, dtype=next(layer.parameters()).dtype)
@@ -257,11 +267,36 @@ def test_a_layer_is_taken_for_a_normalisation_by_what_it_gives(layer: torch.nn.M
     torch.testing.assert_close(layer(x), before)
 
 
+def test_a_layer_that_is_given_more_or_is_trained_after_all_computes_as_before() -> None:
+    x, gate = torch.randn(3, 16), torch.randn(3, 16)
+    gated = frozen(Zamba2RMSNormGated(16, group_size=16))
+    before = gated(x, gate)
+    assert use_norm_kernel(gated) == 1
+    for after in (gated(x, gate), gated(x, gate=gate)):
+        torch.testing.assert_close(after, before, rtol=0, atol=0)
+    layer = frozen(LlamaRMSNorm(16))
+    assert (use_norm_kernel(layer), use_norm_kernel(layer)) == (1, 0)
+    layer.requires_grad_()
+    layer(x).sum().backward()
+    assert layer.weight.grad is not None
+
+
+def test_a_copy_normalises_by_its_own_weight() -> None:
+    layer = frozen(LlamaRMSNorm(16))
+    use_norm_kernel(layer)
+    other = copy.deepcopy(layer)
+    other.weight.fill_(2.0)
+    x = torch.randn(3, 16)
+    torch.testing.assert_close(other(x), 2 * layer(x))
+
+
 def test_what_is_added_to_the_mean_square_decides_too() -> None:
     layer = frozen(LlamaRMSNorm(16, eps=1e-5))
-    layer.eps, layer.variance_epsilon = 1e-6, None
-    layer.forward = lambda x: functional.rms_norm(x, (16,), layer.weight, 1e-5)  # type: ignore[method-assign]
-    assert use_norm_kernel(layer) == 0
+    layer.variance_epsilon, layer.eps = 1e-5, 1e-6
+    assert use_norm_kernel(layer) == 1
+    other = frozen(torch.nn.RMSNorm(16, eps=1e-5))
+    other.variance_epsilon = 1e-6
+    assert use_norm_kernel(other) == 0
 
 
 @pytest.mark.parametrize("changed", [{"use_dora": True}, {"lora_dropout": 0.1}])

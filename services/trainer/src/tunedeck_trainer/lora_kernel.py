@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from peft.tuners.lora.layer import Linear
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
@@ -36,6 +37,7 @@ class LoraLinear(torch.autograd.Function):  # type: ignore[misc]
         return result.view(*x.shape[:-1], -1)
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         rows, weight, down, up, reduced = ctx.saved_tensors
         [gradient] = gradients

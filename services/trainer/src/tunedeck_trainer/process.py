@@ -145,7 +145,7 @@ def environment(*devices: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not _leads_to_a_service(name, value)}
     if crash_points.VARIABLE in os.environ:
         kept[crash_points.VARIABLE] = os.environ[crash_points.VARIABLE]
-    # Tensors of a layer are some MiB each: in pages of 4 KiB a step takes a twentieth longer on a CPU.
+    # Tensors of a layer are some MiB each: in pages of 4 KiB a step takes up to a twentieth longer on a CPU.
     kept.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     return kept | {
         # NVML's own, by which the devices are named; CUDA would begin with the fastest.
