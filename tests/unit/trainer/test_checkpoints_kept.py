@@ -152,6 +152,7 @@ async def test_while_the_store_is_away_or_full_training_goes_on_and_the_disk_sta
     task = asyncio.create_task(Supervision(place.run(every), place.around).supervise())
     folder = place.settings.work_dir / "job_1_aaaa" / "1" / "checkpoints"
     await until(lambda: len(told(place)) > 20)
+    # The newest, one that was on its way to the store, and what was written since.
     await until(lambda: len([one for one in folder.iterdir() if one.name.isdecimal()]) <= 4)
     place.disk.room = 1000
     await until(lambda: place.disk.refused > 1)

@@ -26,7 +26,6 @@ from tunedeck_trainer.surroundings import Surroundings
 log = structlog.get_logger()
 
 RETRY_SECONDS = 1.0
-KEPT_ON_DISK = 2
 
 
 class CheckpointStore:
@@ -39,14 +38,17 @@ class CheckpointStore:
         self._folder = folder / CHECKPOINTS_FOLDER
         self._newest: CheckpointWritten | None = None
         self._stored: tuple[int, Blob] | None = None
+        self._storing_step = 0
         self._registered_step = 0
         self._is_closed = False
         self._changed = asyncio.Event()
+        self._superseded = asyncio.Event()
 
     def written(self, checkpoint: CheckpointWritten) -> None:
         """The child has written one."""
         self._newest = checkpoint
         self._changed.set()
+        self._superseded.set()
 
     def close(self) -> None:
         """Register nothing from here on."""
@@ -67,7 +69,6 @@ class CheckpointStore:
             await self._changed.wait()
             self._changed.clear()
             while self._newest is not None and not self.is_settled and not self._is_closed:
-                await asyncio.to_thread(self._prune)
                 try:
                     await self._keep(self._newest)
                 except Conflict as error:
@@ -76,7 +77,21 @@ class CheckpointStore:
                     log.warning("checkpoint_not_kept", job=self._run.job_uid, error=repr(error))
                     await asyncio.sleep(RETRY_SECONDS)
 
+    async def prune(self) -> None:
+        """Delete from the disk what newer ones have superseded, until cancelled.
+
+        However long the store takes or is away, what is there is the newest, the one on its way to the store,
+        the one that was registered last, and what the child has written since it told of the newest.
+        """
+        while True:
+            await self._superseded.wait()
+            self._superseded.clear()
+            if self._newest is not None:
+                needed = {self._storing_step, self._registered_step}
+                await asyncio.to_thread(self._delete_before, self._newest.step, needed)
+
     async def _keep(self, written: CheckpointWritten) -> None:
+        self._storing_step = written.step
         if self._stored is None or self._stored[0] != written.step:
             folder = self._folder / str(written.step)
             name = f"{self._run.job_uid}-{written.step}.tar"
@@ -104,12 +119,13 @@ class CheckpointStore:
             self._stored = None
             raise
         self._registered_step = written.step
+        self._superseded.set()
         crash_points.reached("trainer.checkpoint_registered")
 
-    def _prune(self) -> None:
-        steps = sorted(int(one.name) for one in self._folder.iterdir() if one.name.isdecimal())
-        for step in steps[:-KEPT_ON_DISK]:
-            shutil.rmtree(self._folder / str(step), ignore_errors=True)
+    def _delete_before(self, newest: int, needed: set[int]) -> None:
+        for folder in self._folder.iterdir():
+            if folder.name.isdecimal() and int(folder.name) < newest and int(folder.name) not in needed:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 async def fetch(checkpoint: Checkpoint, blobs: BlobStore, of_job: Path, folder: Path) -> None:

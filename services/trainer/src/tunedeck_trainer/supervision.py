@@ -173,6 +173,7 @@ class Supervision:
             self._sample(telling, training),
             telling.delivery.run(),
             checkpoints.run(),
+            checkpoints.prune(),
         )
         tasks = [asyncio.create_task(work) for work in works]
         for task in tasks:
