@@ -10,6 +10,8 @@ from tests.e2e.api import rows_csv
 
 STEPS = 30
 PATIENCE_SECONDS = 90.0
+TRAINS_SECONDS = 240.0
+MOST_TRIES = 5
 _AGAIN = (429, 502, 503, 504)
 _NO_DATA = '"Training data not available"'
 
@@ -97,6 +99,15 @@ class PatientClient:
             "save_steps": max(7, steps // 4),
         }
         return str(self.create_job(name, dataset, **fixed, **settings)["uid"])
+
+    def seen_training(self, name: str, dataset: str) -> str:
+        """The uid of a job that trains; one that was over before it was seen so is followed by another."""
+        for number in range(MOST_TRIES):
+            uid = self.train(f"{name}, {number}", dataset)
+            job = self.wait(uid, lambda job: trains(job) or ended(job), TRAINS_SECONDS)
+            if trains(job):
+                return uid
+        raise AssertionError(f"{MOST_TRIES} jobs were over before they were seen to train: {job}")
 
     def job(self, uid: str) -> dict[str, Any]:
         """One job."""

@@ -51,7 +51,7 @@ def test_a_trainer_that_stood_still_past_its_lease_writes_nothing(
     dataset: str,
     undisturbed: list[float],
 ) -> None:
-    uid = client.train("frozen", dataset)
+    uid = client.seen_training("frozen", dataset)
     attempts: list[Attempt] = []
     holder, fence = _holder(trainers, uid, after=0)
     for number in range(FREEZES):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.chaos import reading
-from tests.chaos.client import PatientClient, ended, trains
+from tests.chaos.client import PatientClient, ended
 from tests.chaos.nemesis import SERVICES, Nemesis
 from tests.chaos.scale import IS_LONG
 from tests.chaos.trainings import event_verdicts, training_verdicts
@@ -37,9 +37,8 @@ def test_the_streams_are_rebuilt_when_the_store_is_lost(
     stopped: Sequence[str],
 ) -> None:
     said_of = " ".join(stopped)
-    uid = client.train(f"trained through the loss, {said_of}", dataset)
     before = client.create_job(f"before the loss, {said_of}", dataset, start=False)["uid"]
-    client.wait(uid, trains, ENDED_SECONDS)
+    uid = client.seen_training(f"trained through the loss, {said_of}", dataset)
     with nemesis.away(*stopped):
         shutil.rmtree(chaos_stack.home.nats_data / "jetstream")
     job = client.wait(uid, ended, ENDED_SECONDS)

@@ -3,8 +3,6 @@
 import asyncio
 import hashlib
 import json
-import time
-from itertools import pairwise
 
 import pytest
 
@@ -132,15 +130,15 @@ async def test_unknown_uploads_and_datasets(running: RunningCatalog) -> None:
 async def test_requests_are_answered_while_a_large_file_is_checked(running: RunningCatalog) -> None:
     message = await running.blob(b"input,output\n" + b'"a, long enough question","an answer"\n' * 300_000)
     check = asyncio.create_task(running.bus.request(rpc.UPLOAD_CHECK, message))
-    times = [time.monotonic()]
+    answered = 0
     while not check.done():
         await running.listed(rpc.DATASET_LIST, ListDatasets())
-        times.append(time.monotonic())
+        answered += 1
     preview = await check
     assert preview.statistics.total_rows == 300_000
     assert preview.validation_errors[-1].startswith("... and 299,899 more")
-    longest = max(later - earlier for earlier, later in pairwise(times))
-    assert longest < 0.7 * (times[-1] - times[0]), "as if one had waited for the check"
+    # Behind the check there would be one, or two.
+    assert answered > 5
 
 
 async def test_health_names_the_versions(running: RunningCatalog) -> None:

@@ -5,7 +5,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.telemetry_service import Telemetry, telemetry_service
+from tunedeck_chassis import batches
 from tunedeck_telemetry import projection
+
+
+@pytest.fixture
+def long_fetches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fetch that waits for a whole batch outlasts a test's patience; of a service that starts after it."""
+    monkeypatch.setattr(batches, "FETCH_SECONDS", 120.0)
 
 
 @pytest.fixture

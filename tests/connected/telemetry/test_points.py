@@ -1,6 +1,5 @@
 """Points on real servers: every one once, whatever comes twice or late."""
 
-import time
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from tests.support.telemetry_service import (
     started_event,
     until,
 )
-from tunedeck_chassis.batches import FETCH_SECONDS
 from tunedeck_contracts.telemetry import GetHistory, GetStored, Stored, sequence
 
 
@@ -147,17 +145,16 @@ async def test_the_last_200_lines_go_over_the_runs(telemetry: Telemetry) -> None
     ]
 
 
+@pytest.mark.usefixtures("long_fetches")
 async def test_a_lone_point_is_stored_long_before_a_fetch_is_over(telemetry: Telemetry) -> None:
     job = new_job()
     await publish(telemetry.bus, loss(job, 1), job)
-    before = time.monotonic()
 
     async def complete() -> bool:
         asked = GetStored(job_id=job, fence=1, after=NONE_STORED)
         return (await telemetry.curves.stored(asked)).losses == 1
 
     await until(complete)
-    assert time.monotonic() - before < FETCH_SECONDS / 2
 
 
 async def test_a_point_has_the_first_sample_when_none_is_earlier_and_none_without_any(

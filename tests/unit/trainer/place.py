@@ -45,6 +45,7 @@ class FakeBus:
         self.jobs_away = False
         self.runs: list[Run] = []
         self.wanted = Wanted.RUN
+        self.wanted_at_checkpoint: Wanted | None = None
         self.fenced = False
         self.away = False
 
@@ -77,6 +78,7 @@ class FakeBus:
         if asked is rpc.JOB_CHECKPOINT_REGISTER:
             assert message.fence == message.checkpoint.fence
             self.registered.append(message.checkpoint)
+            self.wanted = self.wanted_at_checkpoint or self.wanted
             return CheckpointRegistered()
         self.reports.append(message)
         return Reported()

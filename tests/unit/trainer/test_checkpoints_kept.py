@@ -31,11 +31,9 @@ SAVING = Hyperparameters(max_steps=STEPS, batch_size=4, eval_steps=STEPS, save_s
 
 async def paused(place: Place) -> Report:
     """A run that was paused after a checkpoint or two."""
-    task = asyncio.create_task(Supervision(place.run(SAVING), place.around).supervise())
-    await until(lambda: bool(place.bus.registered))
-    place.bus.wanted = Wanted.PAUSE
-    await asyncio.wait_for(task, 60)
-    place.bus.wanted = Wanted.RUN
+    place.bus.wanted_at_checkpoint = Wanted.PAUSE
+    await asyncio.wait_for(Supervision(place.run(SAVING), place.around).supervise(), 240)
+    place.bus.wanted, place.bus.wanted_at_checkpoint = Wanted.RUN, None
     return place.bus.reports.pop()
 
 

@@ -66,6 +66,25 @@ async def test_a_death_is_heard_though_something_that_the_child_started_lives_on
         await until(lambda: not lives(left))
 
 
+async def test_a_start_that_is_cancelled_at_any_moment_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = instead_of_the_child(tmp_path, "exec sleep 600", monkeypatch)
+    for turns in range(100):
+        starting = asyncio.create_task(TrainingProcess.start(tmp_path, spec))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        try:
+            child = await starting
+        except asyncio.CancelledError:
+            assert psutil.Process().children() == [], f"cancelled after {turns} turns of the loop"
+        else:
+            await child.killed()
+            break
+    assert turns > 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
 async def test_a_signal_is_told_from_an_exit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals

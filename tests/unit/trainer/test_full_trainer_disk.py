@@ -70,7 +70,20 @@ async def test_an_idle_trainer_on_a_full_disk_lives(disk: Path) -> None:
     fill(filler, DISK)
     with pytest.raises(OSError, match="No space"):
         journal.next_idle_sample()
+    refused = asyncio.Event()
+    next_idle_sample = journal.next_idle_sample
+
+    def told_when_refused() -> int:
+        try:
+            return next_idle_sample()
+        except OSError:
+            refused.set()
+            raise
+
+    journal.next_idle_sample = told_when_refused  # type: ignore[method-assign]
     working = asyncio.create_task(IdleReporter(bus, Hardware(disk), journal, idle, "t_1", 0.01).run())
+    await asyncio.wait_for(refused.wait(), 20)
+    assert not working.done()
     filler.unlink()
     await until(lambda: bool(bus.events) or working.done())
     assert not working.done()

@@ -7,8 +7,9 @@ import re
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from tunedeck_chassis import crash_points
 from tunedeck_contracts.jobs import Wanted
@@ -46,19 +47,21 @@ class TrainingProcess:
         (folder / SPEC_FILE).write_bytes(spec.to_json())
         reading, writing = os.pipe()
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                *module(spec),
-                str(folder),
-                str(writing),
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=PIPE,
-                pass_fds=[writing],
-                start_new_session=True,
-                env=environment(*(spec.devices or [spec.device])),
-                preexec_fn=die_with(os.getpid(), _TRAINING_OOM_SCORE),
+            process = await started(
+                asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    *module(spec),
+                    str(folder),
+                    str(writing),
+                    stdin=PIPE,
+                    stdout=PIPE,
+                    stderr=PIPE,
+                    pass_fds=[writing],
+                    start_new_session=True,
+                    env=environment(*(spec.devices or [spec.device])),
+                    preexec_fn=die_with(os.getpid(), _TRAINING_OOM_SCORE),
+                )
             )
         except BaseException:
             os.close(reading)
@@ -66,9 +69,13 @@ class TrainingProcess:
         finally:
             os.close(writing)
         messages = asyncio.StreamReader(limit=_LINE_BYTES)
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(messages), os.fdopen(reading, "rb")
-        )
+        try:
+            transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(messages), os.fdopen(reading, "rb")
+            )
+        except BaseException:
+            await ended(process)
+            raise
         return cls(process, messages, transport)
 
     async def listen(self, on_message: OnMessage, on_line: OnLine) -> int:
@@ -131,6 +138,28 @@ class TrainingProcess:
         async for text in _texts(stream):
             found = _LEVEL.fullmatch(text)
             on_line(found.group(1).lower() if found else level, found.group(2) if found else text)
+
+
+async def started(start: Coroutine[Any, Any, Process]) -> Process:
+    """The process, whole; whoever cancels this ends it.
+
+    asyncio waits for ever for a process whose start was cancelled half-way.
+    """
+    starting = asyncio.create_task(start)
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await ended(await starting)
+        raise
+
+
+async def ended(process: Process) -> None:
+    """End a process with a session of its own, and all that it started."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        # What it has written is read: asyncio takes a process for gone only when its pipes are.
+        await process.communicate()
 
 
 def module(spec: Spec) -> list[str]:

@@ -5,7 +5,6 @@ The trainer itself never imports torch, and its child may be busy. A module that
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
@@ -20,7 +19,7 @@ from tunedeck_contracts.errors import Conflict, InternalError, TunedeckError, Un
 from tunedeck_contracts.failures import Failure, FailureCode
 from tunedeck_contracts.message import Message
 from tunedeck_trainer import failures
-from tunedeck_trainer.process import die_with, environment
+from tunedeck_trainer.process import die_with, ended, environment, started
 
 Rep = TypeVar("Rep", bound=Message)
 
@@ -62,7 +61,7 @@ class SideProcesses:
             try:
                 answer, printed = await process.communicate(question.to_json())
             finally:
-                await _gone(process)
+                await ended(process)
         assert process.returncode is not None
         if process.returncode == 0:
             return reply.model_validate_json(answer)
@@ -84,34 +83,12 @@ def _asked(module: str, device: str) -> Coroutine[Any, Any, Process]:
     )
 
 
-async def started(start: Coroutine[Any, Any, Process]) -> Process:
-    """The process, whole; whoever cancels this ends it.
-
-    asyncio waits for ever for a process whose start was cancelled half-way.
-    """
-    starting = asyncio.create_task(start)
-    try:
-        return await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        await _gone(await starting)
-        raise
-
-
 def _step_back(prepare: Callable[[], None]) -> Callable[[], None]:
     def prepared() -> None:
         prepare()
         os.nice(_NICENESS)
 
     return prepared
-
-
-async def _gone(process: Process) -> None:
-    """End the process and all that it started."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        # What it has written is read: asyncio takes a process for gone only when its pipes are.
-        await process.communicate()
 
 
 def _why_not(status: int, answer: bytes) -> TunedeckError:

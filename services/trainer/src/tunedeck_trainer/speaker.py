@@ -16,8 +16,7 @@ from tunedeck_contracts.generation import GeneratedToken, GenerationEnd
 from tunedeck_contracts.message import Message
 from tunedeck_trainer.device_turn import DeviceTurn
 from tunedeck_trainer.memory import MemoryWatch
-from tunedeck_trainer.process import die_with, environment
-from tunedeck_trainer.side_process import started
+from tunedeck_trainer.process import die_with, environment, started
 from tunedeck_trainer.speech_pipe import Began, Ended, FallSilent, NoRoom, Refused, Said, Speak, from_speaker
 
 log = structlog.get_logger()
