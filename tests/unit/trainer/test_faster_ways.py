@@ -9,47 +9,34 @@ import pytest
 import torch
 from torch.nn import functional
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, OPTConfig, OPTForCausalLM
+from transformers.models.llama import modeling_llama
 
-from tests.unit.trainer.child_runs import MODEL, write_rows
 from tests.unit.trainer.resume_runs import GPT2
-from tunedeck_contracts.hyperparameters import Hyperparameters
-from tunedeck_trainer import data, head_loss, row_tokens, shared_prefix, token_loss
-from tunedeck_trainer.lora_kernel import LoraLinear, use_kernel
-from tunedeck_trainer.model_loading import add_lora, load_model
+from tunedeck_trainer import head_loss, row_tokens, shared_prefix, token_loss
+from tunedeck_trainer.gated_kernel import use_gated_kernel
+from tunedeck_trainer.lora_kernel import called_together, use_kernel
+from tunedeck_trainer.model_loading import load_model
 from tunedeck_trainer.norm_kernel import use_norm_kernel
-from tunedeck_trainer.tokenizer_loading import load_tokenizer
+from tunedeck_trainer.rotary_kernel import use_rotary_kernel
 
-SETTINGS = Hyperparameters(max_length=64)
 Batch = dict[str, torch.Tensor]
 
 
-@pytest.fixture(scope="module")
-def batches(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Batch]:
-    """Of four rows that begin alike and differ in length."""
-    file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    write_rows(file, 90)
-    tokenizer = load_tokenizer(models_dir / MODEL)
-    rows = data.prepare(file, tokenizer, SETTINGS).train
-    columns = [{"input_ids": row.input_ids, "labels": row.labels} for row in rows]
-    return [data.collate(columns[at : at + 4]) for at in range(0, 80, 4)]
-
-
-@pytest.fixture(scope="module")
-def plain(models_dir: Path) -> Any:
-    """peft's own model, whose B is no longer zero, so that every gradient counts."""
-    torch.manual_seed(1)
-    model = add_lora(load_model(models_dir / MODEL, torch.float32), SETTINGS)
-    for name, one in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(one, std=0.1)
-    return model
+@pytest.fixture(autouse=True)
+def their_rotation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Back in its place after each test."""
+    own = modeling_llama.apply_rotary_pos_emb
+    monkeypatch.setattr(modeling_llama, "apply_rotary_pos_emb", getattr(own, "theirs", own))
 
 
 def fast(plain: Any, sample: Batch) -> tuple[Any, token_loss.LossSum]:
     """A copy as the trainer has it, and its loss."""
     model = copy.deepcopy(plain)
-    assert (use_kernel(model), use_norm_kernel(model)) == (14, 5)
-    return model, token_loss.fastest_loss_sum(model, sample, sample)
+    assert (use_norm_kernel(model), use_gated_kernel(model), use_rotary_kernel(model)) == (5, 2, 1)
+    with called_together(model) as groups:
+        loss_sum = token_loss.fastest_loss_sum(model, sample, sample)
+    assert use_kernel(model, groups) == 14
+    return model, loss_sum
 
 
 def losses(model: Any, loss_sum: token_loss.LossSum, batches: list[Batch]) -> list[float]:
@@ -66,19 +53,20 @@ def losses(model: Any, loss_sum: token_loss.LossSum, batches: list[Batch]) -> li
 
 
 def test_twenty_steps_have_the_losses_of_the_plain_way(plain: Any, batches: list[Batch]) -> None:
-    ours = losses(*fast(plain, batches[0]), batches)
+    # First, with transformers' own rotation.
     theirs = losses(copy.deepcopy(plain), token_loss.whole_loss_sum, batches)
+    ours = losses(*fast(plain, batches[0]), batches)
     assert len(ours) == 20
     assert ours == pytest.approx(theirs, abs=1e-4)
     assert ours[-1] < ours[0] - 0.2
 
 
 def test_every_gradient_is_that_of_the_plain_way(plain: Any, batches: list[Batch]) -> None:
+    other = copy.deepcopy(plain)
+    token_loss.whole_loss_sum(other, batches[0]).backward()
     model, loss_sum = fast(plain, batches[0])
     assert loss_sum is token_loss.shared_loss_sum
     loss_sum(model, batches[0]).backward()
-    other = copy.deepcopy(plain)
-    token_loss.whole_loss_sum(other, batches[0]).backward()
     wanted = {name: one.grad for name, one in other.named_parameters() if one.requires_grad}
     assert len(wanted) == 28
     for name, one in model.named_parameters():
@@ -187,41 +175,3 @@ def test_the_output_layer_computes_some_positions_at_a_time(monkeypatch: pytest.
     assert loss.item() == pytest.approx(wanted.item(), rel=1e-6)
     [ours] = torch.autograd.grad(loss * 3, hidden)
     torch.testing.assert_close(ours, gradient * 3)
-
-
-def test_a_layer_gives_the_gradients_that_numbers_give() -> None:
-    torch.manual_seed(0)
-    shapes = [(2, 3, 5), (4, 5), (4,), (2, 5), (4, 2)]
-    x, weight, bias, down, up = (torch.randn(shape, dtype=torch.float64) for shape in shapes)
-    trained = [one.requires_grad_() for one in (x, down, up)]
-    assert torch.autograd.gradcheck(
-        lambda x, down, up: LoraLinear.apply(x, weight, bias, down, up, 1.7), trained
-    )
-
-
-def test_no_gradient_of_a_layers_gradient_is_made_up() -> None:
-    x, down, up = (torch.randn(shape, requires_grad=True) for shape in ((3, 5), (2, 5), (4, 2)))
-    made = LoraLinear.apply(x, torch.randn(4, 5), None, down, up, 1.7)
-    [of_x] = torch.autograd.grad(made.square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        of_x.sum().backward()
-
-
-def test_a_layer_without_its_adapter_is_the_base(plain: Any, batches: list[Batch]) -> None:
-    model = copy.deepcopy(plain)
-    use_kernel(model)
-    with torch.no_grad(), model.disable_adapter():
-        ours = model(input_ids=batches[0]["input_ids"]).logits
-    with torch.no_grad(), plain.disable_adapter():
-        torch.testing.assert_close(ours, plain(input_ids=batches[0]["input_ids"]).logits)
-    with torch.no_grad():
-        tuned = plain(input_ids=batches[0]["input_ids"]).logits
-        assert not torch.allclose(ours, tuned, atol=1e-2)
-        model.merge_adapter()
-        torch.testing.assert_close(model(input_ids=batches[0]["input_ids"]).logits, tuned)
-
-
-@pytest.mark.parametrize("changed", [{"use_dora": True}, {"lora_dropout": 0.1}])
-def test_layers_of_another_kind_are_left_to_peft(models_dir: Path, changed: dict[str, object]) -> None:
-    model = load_model(models_dir / MODEL, torch.float32)
-    assert use_kernel(add_lora(model, SETTINGS.model_copy(update=changed))) == 0

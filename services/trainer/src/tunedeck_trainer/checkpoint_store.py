@@ -88,7 +88,10 @@ class CheckpointStore:
             self._superseded.clear()
             if self._newest is not None:
                 needed = {self._storing_step, self._registered_step}
-                await asyncio.to_thread(self._delete_before, self._newest.step, needed)
+                try:
+                    await asyncio.to_thread(self._delete_before, self._newest.step, needed)
+                except OSError as error:
+                    log.warning("checkpoints_not_pruned", job=self._run.job_uid, error=repr(error))
 
     async def _keep(self, written: CheckpointWritten) -> None:
         self._storing_step = written.step

@@ -12,11 +12,13 @@ from transformers import Trainer, TrainerControl
 from tunedeck_trainer.checkpoint_files import WEIGHTS
 from tunedeck_trainer.checkpointing import Checkpoints
 from tunedeck_trainer.failures import Cancelled
-from tunedeck_trainer.lora_kernel import use_kernel
+from tunedeck_trainer.gated_kernel import use_gated_kernel
+from tunedeck_trainer.lora_kernel import called_together, use_kernel
 from tunedeck_trainer.norm_kernel import use_norm_kernel
 from tunedeck_trainer.order import EpochOrder
 from tunedeck_trainer.points import Points
 from tunedeck_trainer.ranks import ALONE, InStep, Ranks
+from tunedeck_trainer.rotary_kernel import use_rotary_kernel
 from tunedeck_trainer.token_loss import LossSum, count_targets, fastest_loss_sum
 from tunedeck_trainer.trained_weights import load_weights
 
@@ -46,9 +48,12 @@ class TokenTrainer(Trainer):  # type: ignore[misc]
         self._checkpoints = checkpoints
         self.ranks = ranks
         points.trainer = self
-        use_kernel(self.model)
         use_norm_kernel(self.model)
-        self._loss_sum = self._chosen_loss()
+        use_gated_kernel(self.model)
+        use_rotary_kernel(self.model)
+        with called_together(self.model) as groups:
+            self._loss_sum = self._chosen_loss()
+        use_kernel(self.model, groups)
         self.step_rows: list[int] = []
         self.nonfinite_rows: list[int] = []
         self.step_tokens = 0

@@ -94,31 +94,30 @@ def attention(
     rest, tokens = attention_mask.shape[-2:]
     prefix = tokens - rest
     grouped = key.shape[1] != query.shape[1]
+    # In two parts at once: the gradient of a slice is a tensor of zeros as large as the whole, and a sum.
+    (query, of_query), (key, of_key), (value, of_value) = (
+        states.split([prefix, positions - prefix], dim=2) for states in (query, key, value)
+    )
 
     def of_rows(states: torch.Tensor) -> torch.Tensor:
-        return states[0, :, prefix:].unflatten(1, (-1, rest)).transpose(0, 1)
+        return states.squeeze(0).unflatten(1, (-1, rest)).transpose(0, 1)
 
-    def of_rows_with_prefix(states: torch.Tensor) -> torch.Tensor:
+    def of_rows_with(beginning: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
         own = of_rows(states)
-        return torch.cat([states[:, :, :prefix].expand(len(own), -1, -1, -1), own], dim=2)
+        return torch.cat([beginning.expand(len(own), -1, -1, -1), own], dim=2)
 
     shared = functional.scaled_dot_product_attention(
-        query[:, :, :prefix],
-        key[:, :, :prefix],
-        value[:, :, :prefix],
-        is_causal=True,
-        scale=scaling,
-        enable_gqa=grouped,
+        query, key, value, is_causal=True, scale=scaling, enable_gqa=grouped
     )
     own = functional.scaled_dot_product_attention(
-        of_rows(query),
-        of_rows_with_prefix(key),
-        of_rows_with_prefix(value),
+        of_rows(of_query),
+        of_rows_with(key, of_key),
+        of_rows_with(value, of_value),
         attn_mask=attention_mask,
         scale=scaling,
         enable_gqa=grouped,
     )
-    seen = torch.cat([shared[0].transpose(0, 1), own.transpose(1, 2).flatten(0, 1)])
+    seen = torch.cat([shared.squeeze(0).transpose(0, 1), own.transpose(1, 2).flatten(0, 1)])
     return seen.view(1, positions, *seen.shape[1:]), None
 
 
