@@ -85,3 +85,24 @@ async def test_the_one_registered_last_stays_for_a_run_that_goes_on_here(
     for step in range(2, 5):
         write(store, work, step)
     await until(lambda: len(blobs.asked) > 1 and on_disk(work) == {"1", "4"})
+
+
+async def test_a_disk_that_refuses_once_ends_no_run(
+    place: Place, slow: tuple[CheckpointStore, SlowBlobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, blobs = slow
+    work, delete = place.settings.work_dir, store._delete_before
+    refused = asyncio.Event()
+
+    def refuse_once(*arguments: Any) -> None:
+        if not refused.is_set():
+            refused.set()
+            raise OSError("Input/output error")
+        delete(*arguments)
+
+    monkeypatch.setattr(store, "_delete_before", refuse_once)
+    write(store, work, 1)
+    await until(lambda: bool(blobs.asked) and refused.is_set())
+    for step in (2, 3):
+        write(store, work, step)
+    await until(lambda: on_disk(work) == {"1", "3"})
