@@ -3,10 +3,13 @@
 import asyncio
 import hashlib
 import json
+import threading
+from typing import Any
 
 import pytest
 
 from tests.support.catalog_service import RunningCatalog, unique_csv
+from tunedeck_catalog.file_check import FileCheck
 from tunedeck_contracts import rpc
 from tunedeck_contracts.datasets import (
     CheckStoredUpload,
@@ -127,18 +130,28 @@ async def test_unknown_uploads_and_datasets(running: RunningCatalog) -> None:
         await running.bus.request(rpc.DATASET_RESOLVE, ResolveDataset(reference="test-dataset"))
 
 
-async def test_requests_are_answered_while_a_large_file_is_checked(running: RunningCatalog) -> None:
+async def test_requests_are_answered_while_a_large_file_is_checked(
+    running: RunningCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_checking, is_answered = threading.Event(), threading.Event()
+    waited: list[bool] = []
+    feed = FileCheck.feed
+
+    def feed_once_answered(check: FileCheck, piece: bytes) -> Any:
+        is_checking.set()
+        waited.append(is_answered.wait(20))
+        return feed(check, piece)
+
+    monkeypatch.setattr(FileCheck, "feed", feed_once_answered)
     message = await running.blob(b"input,output\n" + b'"a, long enough question","an answer"\n' * 300_000)
     check = asyncio.create_task(running.bus.request(rpc.UPLOAD_CHECK, message))
-    answered = 0
-    while not check.done():
-        await running.listed(rpc.DATASET_LIST, ListDatasets())
-        answered += 1
+    assert await asyncio.to_thread(is_checking.wait, 20)
+    await running.listed(rpc.DATASET_LIST, ListDatasets())
+    is_answered.set()
     preview = await check
     assert preview.statistics.total_rows == 300_000
     assert preview.validation_errors[-1].startswith("... and 299,899 more")
-    # Behind the check there would be one, or two.
-    assert answered > 5
+    assert all(waited)
 
 
 async def test_health_names_the_versions(running: RunningCatalog) -> None:
